@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT
+//! Our own interface, beside the one that existing clients know: numbers from 64 up.
+//!
+//! Every argument begins with its size as the caller knows it (see [`Versioned`](crate::Versioned)).
+//! The kernel matches type and number of the ioctl only; for `BLKFILTER_CTL` commands the `optlen`
+//! must be at least `size`. Offsets and lengths are bytes.
+//!
+//! A *change number* counts the takes of a generation: a write is marked with the number that
+//! the next take will have. "Changed after take `base`, as of the last take" is all blocks whose
+//! number is greater than `base` and at most the last take's. Base 0 is everything that was
+//! written since the generation began.
+
+abi_numbers! {
+    /// Our own interface.
+    table NUMBERS;
+    /// The version of what follows; it grows only when something changes its meaning.
+    pub const BLKSNAP_ABI: u32 = 1;
+    /// Numbers from here up are matched without the size of the argument.
+    pub const BLKSNAP_EXTENDED_FIRST: u32 = 64;
+
+    /// Commands of the filter "blksnap" for BLKFILTER_CTL: inout struct blksnap_cbt_state.
+    pub const BLKFILTER_CTL_BLKSNAP_CBT_STATE: u32 = 64;
+    /// inout struct blksnap_cbt_extents. ESTALE: another generation; ERANGE: base > number.
+    pub const BLKFILTER_CTL_BLKSNAP_CBT_EXTENTS: u32 = 65;
+    /// inout struct blksnap_image_stat. ENOENT: the device is in no snapshot.
+    pub const BLKFILTER_CTL_BLKSNAP_IMAGE_STAT: u32 = 66;
+
+    /// struct blksnap_snapshot_open.flags: destroyed when the descriptor it was made on is closed.
+    pub const BLKSNAP_OPEN_BOUND: u32 = 1;
+    /// struct blksnap_snapshot_open.store_kind: memory.
+    pub const BLKSNAP_STORE_MEMORY: u32 = 0;
+    /// struct blksnap_snapshot_open.store_kind: a file, a directory or a block device.
+    pub const BLKSNAP_STORE_PATH: u32 = 1;
+    /// The gate's time limit when gate_timeout_ms is 0.
+    pub const BLKSNAP_GATE_TIMEOUT_MS: u32 = 10000;
+
+    /// struct blksnap_snapshot_stat.state: created, not taken yet.
+    pub const BLKSNAP_STATE_CREATED: u32 = 0;
+    /// struct blksnap_snapshot_stat.state: taken, its images are there.
+    pub const BLKSNAP_STATE_TAKEN: u32 = 1;
+    /// struct blksnap_snapshot_stat.state: failed, its images give I/O errors.
+    pub const BLKSNAP_STATE_FAILED: u32 = 2;
+
+    /// struct blksnap_features.features: difference storage in memory.
+    pub const BLKSNAP_FEATURE_MEMORY_STORE: u64 = 1;
+    /// struct blksnap_features.features: changed extents.
+    pub const BLKSNAP_FEATURE_EXTENTS: u64 = 2;
+    /// struct blksnap_features.features: BLKSNAP_OPEN_BOUND.
+    pub const BLKSNAP_FEATURE_BOUND: u64 = 4;
+    /// struct blksnap_features.features: images can be written.
+    pub const BLKSNAP_FEATURE_WRITABLE_IMAGE: u64 = 8;
+}
+
+abi_struct! {
+    /// What the module can do.
+    pub struct Features as blksnap_features, 24, versioned 24 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// Out: BLKSNAP_ABI.
+        pub abi: u32,
+        /// Out: BLKSNAP_FEATURE_*.
+        pub features: u64,
+        /// Out: bytes of a copy-on-write block.
+        pub block_size: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+abi_struct! {
+    /// Creates a snapshot, still without devices.
+    pub struct SnapshotOpen as blksnap_snapshot_open, 48, versioned 48 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// BLKSNAP_OPEN_*.
+        pub flags: u32,
+        /// BLKSNAP_STORE_*.
+        pub store_kind: u32,
+        /// How long writes may be held while those in flight are waited for; 0 is the default.
+        pub gate_timeout_ms: u32,
+        /// The most bytes to store; 0 is none for a path, half of the free memory for memory.
+        pub limit: u64,
+        /// User pointer to a NUL-terminated path, for BLKSNAP_STORE_PATH.
+        pub path: u64,
+        /// Out: the snapshot's id.
+        pub id: [u8; 16],
+    }
+}
+
+abi_struct! {
+    /// The state of a snapshot.
+    pub struct SnapshotStat as blksnap_snapshot_stat, 80, versioned 80 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// Out: BLKSNAP_STATE_*.
+        pub state: u32,
+        /// In: the snapshot's id.
+        pub id: [u8; 16],
+        /// Out: 0, or the negative errno it failed with.
+        pub error: i32,
+        /// Out: devices in it.
+        pub devices: u32,
+        /// Out: how long the take held writes.
+        pub gate_ns: u64,
+        /// Out: when it was taken, in nanoseconds of CLOCK_REALTIME.
+        pub taken_ns: u64,
+        /// Out: bytes the difference storage has room for now.
+        pub store_capacity: u64,
+        /// Out: bytes of it in use.
+        pub store_used: u64,
+        /// Out: bytes it may grow to; 0 is no limit.
+        pub store_limit: u64,
+        /// Out: bytes of kernel memory the snapshot holds.
+        pub memory: u64,
+    }
+}
+
+abi_struct! {
+    /// All attached devices.
+    pub struct Devices as blksnap_devices, 16, versioned 16 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// In: entries that fit at `entries`. Out: the number of devices; ENODATA when too small.
+        pub count: u32,
+        /// User pointer to an array of struct blksnap_device.
+        pub entries: u64,
+    }
+}
+
+abi_struct! {
+    /// An attached device.
+    pub struct Device as blksnap_device, 64 {
+        /// The device's major number.
+        pub major: u32,
+        /// The device's minor number.
+        pub minor: u32,
+        /// Bytes of the device.
+        pub capacity: u64,
+        /// The generation of its change tracking.
+        pub generation: [u8; 16],
+        /// Takes so far in this generation.
+        pub number: u64,
+        /// The snapshot it is in, or zero.
+        pub snapshot: [u8; 16],
+        /// Bytes of a tracking block.
+        pub block_size: u32,
+        /// Zero.
+        pub flags: u32,
+    }
+}
+
+abi_struct! {
+    /// The state of change tracking.
+    pub struct CbtState as blksnap_cbt_state, 56, versioned 56 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// Out: bytes of a tracking block.
+        pub block_size: u32,
+        /// Out: bytes of the device.
+        pub capacity: u64,
+        /// Out: the generation.
+        pub generation: [u8; 16],
+        /// Out: takes so far in this generation.
+        pub number: u64,
+        /// Out: tracking blocks.
+        pub block_count: u64,
+        /// Out: bytes of kernel memory the tracking holds.
+        pub memory: u64,
+    }
+}
+
+abi_struct! {
+    /// A range of bytes.
+    pub struct Extent as blksnap_extent, 16 {
+        /// The first byte.
+        pub offset: u64,
+        /// Bytes.
+        pub length: u64,
+    }
+}
+
+abi_struct! {
+    /// The extents changed after take `base`, as of the last take; ascending, not touching.
+    pub struct CbtExtents as blksnap_cbt_extents, 56, versioned 56 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// In: entries that fit at `extents`. Out: entries filled.
+        pub count: u32,
+        /// In: the generation `base` belongs to.
+        pub generation: [u8; 16],
+        /// In: the take after which the changes are asked.
+        pub base: u64,
+        /// In: where to begin or resume.
+        pub offset: u64,
+        /// Out: where to resume; the device's capacity when all was said.
+        pub next: u64,
+        /// User pointer to an array of struct blksnap_extent.
+        pub extents: u64,
+    }
+}
+
+abi_struct! {
+    /// The image of a device in its snapshot, and what it has cost.
+    pub struct ImageStat as blksnap_image_stat, 136, versioned 136 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// Out: 0, or the negative errno the snapshot failed with.
+        pub error: i32,
+        /// Out: the image's name under /dev, NUL-padded, or empty.
+        pub image: [u8; 32],
+        /// Out: the snapshot's id.
+        pub snapshot: [u8; 16],
+        /// Out: the take this image is of.
+        pub number: u64,
+        /// Out: reads of the original for copies.
+        pub copy_reads: u64,
+        /// Out: bytes they read.
+        pub copy_read_bytes: u64,
+        /// Out: writes to the difference storage.
+        pub stores: u64,
+        /// Out: bytes they wrote.
+        pub store_bytes: u64,
+        /// Out: writes that were held.
+        pub held: u64,
+        /// Out: reads of the image.
+        pub image_reads: u64,
+        /// Out: writes to the image.
+        pub image_writes: u64,
+        /// Out: blocks saved.
+        pub saved_blocks: u64,
+        /// Out: bytes of kernel memory the image holds.
+        pub memory: u64,
+    }
+}
+
+abi_ioctls! {
+    /// On /dev/blksnap-control, ours.
+    table IOCTLS;
+    /// What the module can do.
+    pub const IOCTL_BLKSNAP_FEATURES = iowr(b'V', 64, Features);
+    /// Creates a snapshot.
+    pub const IOCTL_BLKSNAP_SNAPSHOT_OPEN = iowr(b'V', 65, SnapshotOpen);
+    /// The state of a snapshot. ESRCH: no such snapshot.
+    pub const IOCTL_BLKSNAP_SNAPSHOT_STAT = iowr(b'V', 66, SnapshotStat);
+    /// All attached devices.
+    pub const IOCTL_BLKSNAP_DEVICES = iowr(b'V', 67, Devices);
+}
