@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# From Rust sources to one relocatable object per module: OUT/rust/blkfilter.o and OUT/rust/blksnap.o.
+#
+# `core`, `alloc` and a stub `compiler_builtins` are built from the distribution's rust-src, once for each compiler and set of
+# flags, in CACHE. Our crates and the modules follow in OUT/rust. The static library of a module is made with fat LTO, which
+# leaves only what is reached from its entry points.
+
+export RUSTC_BOOTSTRAP := 1
+
+RUSTC_TEXT := $(shell $(RUSTC) --version)
+RUST_LIBRARY := $(firstword $(wildcard $(shell $(RUSTC) --print sysroot)/lib/rustlib/src/rust/library))
+ifeq ($(RUST_LIBRARY),)
+$(error $(RUSTC) has no library sources: install rust-src of the same version)
+endif
+# Its minor version: Rust's library moved to edition 2024 in 1.87.
+RUSTC_MINOR := $(word 2,$(subst ., ,$(word 2,$(RUSTC_TEXT))))
+RUST_CORE_EDITION := $(if $(shell test $(RUSTC_MINOR) -ge 87 && echo y),2024,2021)
+
+RUST_KEY := $(firstword $(shell printf '%s' '$(RUSTC_TEXT) $(RUST_FEATURES) $(RUST_FLAGS) 2' | sha256sum))
+SYSROOT := $(CACHE)/rust-core-$(RUST_KEY)
+RUST := $(OUT)/rust
+
+rust_target = --target $(SYSROOT)/target.json
+rust_lib = $(RUSTC) $(rust_target) $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null
+
+# ---- the compiler's library, cached --------------------------------------------------------------------------------------
+# Made under a temporary name and renamed, so that two builds at a time cannot see a half of it.
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+$(SYSROOT)/done:
+	@echo "  RUST    core, alloc ($(RUSTC_TEXT)) -> $(SYSROOT)"
+	@mkdir -p $(CACHE) && rm -rf $(SYSROOT).$$$$ && mkdir $(SYSROOT).$$$$ && cd $(SYSROOT).$$$$ && \
+	$(RUSTC) -Zunstable-options --print target-spec-json --target x86_64-unknown-none \
+		| sed -e 's/\(+soft-float\)/\1$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(RUST_FEATURES))))/' \
+		      -e '/"\(is-builtin\|position-independent-executables\|static-position-independent-executables\)"/d' > target.json && \
+	$(RUSTC) --target target.json $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null --cap-lints allow --crate-name core \
+		--edition $(RUST_CORE_EDITION) --cfg no_fp_fmt_parse --out-dir . $(RUST_LIBRARY)/core/src/lib.rs && \
+	$(RUSTC) --target target.json $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null --cap-lints allow --crate-name compiler_builtins \
+		--edition 2021 -L . --out-dir . $(SRC)/rust/compiler_builtins.rs && \
+	$(RUSTC) --target target.json $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null --cap-lints allow --crate-name alloc \
+		--edition $(RUST_CORE_EDITION) --cfg no_global_oom_handling -L . --out-dir . $(RUST_LIBRARY)/alloc/src/lib.rs && \
+	touch done && { mv -T $(SYSROOT).$$$$ $(SYSROOT) 2>/dev/null || rm -rf $(SYSROOT).$$$$; }
+
+# ---- our crates ----------------------------------------------------------------------------------------------------------
+CRATES := $(SRC)/../crates
+rust_ours = $(rust_lib) -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) --out-dir $(RUST) --emit=link,dep-info
+
+# Flags changed, or another compiler: everything is built anew.
+$(RUST)/flags: FORCE
+	@mkdir -p $(RUST)
+	@echo '$(RUST_KEY) $(RUST_LINTS)' | cmp -s - $@ || { rm -f $(RUST)/*; echo '$(RUST_KEY) $(RUST_LINTS)' > $@; }
+
+rust_base := $(SYSROOT)/done $(RUST)/flags
+
+$(RUST)/libblksnap_uapi.rlib: $(CRATES)/uapi/src/lib.rs $(rust_base)
+	@echo "  RUSTC   blksnap_uapi"
+	@$(rust_ours) --crate-name blksnap_uapi $<
+
+$(RUST)/libblksnap_core.rlib: $(CRATES)/core/src/lib.rs $(rust_base)
+	@echo "  RUSTC   blksnap_core"
+	@$(rust_ours) --crate-name blksnap_core $<
+
+$(RUST)/libkern.rlib: $(SRC)/src/kern/lib.rs $(rust_base)
+	@echo "  RUSTC   kern"
+	@$(rust_ours) --crate-name kern $<
+
+# ---- the modules ---------------------------------------------------------------------------------------------------------
+# A static library with everything in it, then one object of what is left.
+rust_kern := --extern kern=$(RUST)/libkern.rlib
+
+define rust_module
+	@echo "  RUSTC   $(1)"
+	@$(RUSTC) $(rust_target) $(RUST_FLAGS) --sysroot /dev/null -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) \
+		--crate-name $(1)_mod --crate-type staticlib -Clto=fat --emit=link=$(RUST)/lib$(1)_mod.a,dep-info=$(RUST)/$(1)_mod.d \
+		$(2) $(SRC)/src/$(1)/lib.rs
+	@$(LD) -r --whole-archive $(RUST)/lib$(1)_mod.a -o $@
+	@$(OBJCOPY) --remove-section=.llvmbc --remove-section=.llvmcmd --remove-section=.comment $@
+endef
+
+$(RUST)/blkfilter.o: $(SRC)/src/blkfilter/lib.rs $(RUST)/libkern.rlib
+	$(call rust_module,blkfilter,$(rust_kern))
+
+$(RUST)/blksnap.o: $(SRC)/src/blksnap/lib.rs $(RUST)/libkern.rlib $(RUST)/libblksnap_core.rlib $(RUST)/libblksnap_uapi.rlib
+	$(call rust_module,blksnap,$(rust_kern) --extern blksnap_core=$(RUST)/libblksnap_core.rlib \
+		--extern blksnap_uapi=$(RUST)/libblksnap_uapi.rlib)
+
+-include $(wildcard $(RUST)/*.d)

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The C side of the border between Rust and the kernel.
+ *
+ * Everything that crosses is declared here, in one section per shim file, and mirrored line by line in src/sys.rs. Only
+ * opaque handles and scalars cross: a kernel structure's layout is never known to Rust. The functions hold no logic; what
+ * differs between kernel versions is settled inside them.
+ *
+ * Names: bsk_* are C, called by Rust. bsr_* are Rust, called by C.
+ * The comment on each function says its context: "sleeps" (process context, may sleep), "atomic" (any context but NMI).
+ */
+#ifndef BSK_SHIM_H
+#define BSK_SHIM_H
+
+#ifdef pr_fmt
+#undef pr_fmt
+#endif
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/types.h>
+#include <linux/version.h>
+
+struct bio;
+struct block_device;
+struct gendisk;
+
+/* ---- module.c: the module's entry and exit ---- */
+int bsr_module_init(void);	/* sleeps; a negative errno refuses the load */
+void bsr_module_exit(void);	/* sleeps */
+
+/* ---- print.c: the kernel log ---- */
+void bsk_print(int level, const char *text, size_t len);	/* atomic; level as in KERN_*: 0 emergency, 3 error, 4 warning, 6 info, 7 debug */
+
+/* ---- alloc.c: memory for Rust's allocator ---- */
+void *bsk_alloc(size_t size, size_t align, bool zero);	/* sleeps, but never for I/O; kmalloc, or vmalloc when large */
+void bsk_free(void *ptr);				/* sleeps when the memory is large (more than a page), else atomic */
+
+#endif

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The only `extern "C"` block: `shim/shim.h`, line by line and section by section.
+//!
+//! Contexts, meanings and who owns what are said there, and not repeated here. Only `kern` sees this module.
+
+#![allow(missing_docs, reason = "shim.h is the documentation")]
+
+use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+
+unsafe extern "C" {
+    // ---- print.c ----
+    pub(crate) fn bsk_print(level: c_int, text: *const u8, len: usize);
+
+    // ---- alloc.c ----
+    pub(crate) fn bsk_alloc(size: usize, align: usize, zero: bool) -> *mut c_void;
+    pub(crate) fn bsk_free(ptr: *mut c_void);
+}
+
+// ---- snap.h: what blksnap.ko needs ----
+unsafe extern "C" {
+    // sync.c
+    pub(crate) fn bsk_mutex_new(class: u32) -> *mut c_void;
+    pub(crate) fn bsk_mutex_free(m: *mut c_void);
+    pub(crate) fn bsk_mutex_lock(m: *mut c_void);
+    pub(crate) fn bsk_mutex_unlock(m: *mut c_void);
+    pub(crate) fn bsk_spin_new(class: u32) -> *mut c_void;
+    pub(crate) fn bsk_spin_free(l: *mut c_void);
+    pub(crate) fn bsk_spin_lock(l: *mut c_void) -> c_ulong;
+    pub(crate) fn bsk_spin_unlock(l: *mut c_void, flags: c_ulong);
+    pub(crate) fn bsk_wait_new() -> *mut c_void;
+    pub(crate) fn bsk_wait_free(w: *mut c_void);
+    pub(crate) fn bsk_wait_wake(w: *mut c_void);
+    pub(crate) fn bsk_wait_until(
+        w: *mut c_void,
+        ready: unsafe extern "C" fn(*mut c_void) -> bool,
+        ctx: *mut c_void,
+        ms: u32,
+        interruptible: bool,
+    ) -> c_long;
+    pub(crate) fn bsk_rcu_lock();
+    pub(crate) fn bsk_rcu_unlock();
+    pub(crate) fn bsk_synchronize_rcu();
+
+    // misc.c
+    pub(crate) fn bsk_ktime_ns() -> u64;
+    pub(crate) fn bsk_real_ns() -> u64;
+    pub(crate) fn bsk_uuid(out: *mut u8);
+    pub(crate) fn bsk_free_memory() -> u64;
+    pub(crate) fn bsk_copy_from_user(to: *mut c_void, from: u64, n: c_ulong) -> c_ulong;
+    pub(crate) fn bsk_copy_to_user(to: u64, from: *const c_void, n: c_ulong) -> c_ulong;
+    pub(crate) fn bsk_strndup_user(from: u64, to: *mut u8, n: c_ulong) -> c_long;
+    pub(crate) fn bsk_capable_admin() -> bool;
+
+    // worker.c
+    pub(crate) fn bsk_worker_new(kind: u32, run: unsafe extern "C" fn(*mut c_void)) -> *mut c_void;
+    pub(crate) fn bsk_worker_start(w: *mut c_void, ctx: *mut c_void);
+    pub(crate) fn bsk_worker_kick(w: *mut c_void);
+    pub(crate) fn bsk_worker_stop(w: *mut c_void);
+    pub(crate) fn bsk_worker_free(w: *mut c_void);
+    pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);
+    pub(crate) fn bsk_worker_take(w: *mut c_void, list: u32) -> *mut c_void;
+    pub(crate) fn bsk_bio_next(bio: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_worker_done(w: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_io_next(io: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_worker_init() -> c_int;
+    pub(crate) fn bsk_worker_exit();
+
+    // page.c
+    pub(crate) fn bsk_page_alloc(wait: bool) -> *mut c_void;
+    pub(crate) fn bsk_page_free(page: *mut c_void);
+    pub(crate) fn bsk_page_from_bio(page: *mut c_void, at: u32, bio: *mut c_void, from: u32, len: u32);
+    pub(crate) fn bsk_page_to_bio(page: *mut c_void, at: u32, bio: *mut c_void, to: u32, len: u32);
+
+    // bio.c
+    pub(crate) fn bsk_bio_op(bio: *const c_void) -> u32;
+    pub(crate) fn bsk_bio_sector(bio: *const c_void) -> u64;
+    pub(crate) fn bsk_bio_disk_sector(bio: *const c_void) -> u64;
+    pub(crate) fn bsk_bio_sectors(bio: *const c_void) -> u64;
+    pub(crate) fn bsk_bio_end(bio: *mut c_void, err: c_int);
+
+    // io.c
+    pub(crate) fn bsk_bioset_new(pool: u32) -> *mut c_void;
+    pub(crate) fn bsk_bioset_free(set: *mut c_void);
+    pub(crate) fn bsk_io_new(set: *mut c_void, bdev: *mut c_void, write: bool, sector: u64, vecs: u32) -> *mut c_void;
+    pub(crate) fn bsk_io_clone(
+        set: *mut c_void,
+        bdev: *mut c_void,
+        src: *mut c_void,
+        from: u32,
+        len: u32,
+        sector: u64,
+    ) -> *mut c_void;
+    pub(crate) fn bsk_io_add_page(io: *mut c_void, page: *mut c_void, len: u32, off: u32) -> bool;
+    pub(crate) fn bsk_io_tag(io: *mut c_void, a: u64, b: u64);
+    pub(crate) fn bsk_io_tag_a(io: *const c_void) -> u64;
+    pub(crate) fn bsk_io_tag_b(io: *const c_void) -> u64;
+    pub(crate) fn bsk_io_status(io: *const c_void) -> c_int;
+    pub(crate) fn bsk_io_submit(io: *mut c_void, w: *mut c_void);
+    pub(crate) fn bsk_io_forward(
+        set: *mut c_void,
+        bdev: *mut c_void,
+        req: *mut c_void,
+        done: unsafe extern "C" fn(*mut c_void, *mut c_void, c_int),
+        cookie: *mut c_void,
+    ) -> bool;
+    pub(crate) fn bsk_io_free(io: *mut c_void);
+
+    // bdev.c
+    pub(crate) fn bsk_bdev_open_path(path: *const u8, exclusive: bool, out: *mut *mut c_void) -> c_long;
+    pub(crate) fn bsk_bdev_open_dev(major: u32, minor: u32, out: *mut *mut c_void) -> c_long;
+    pub(crate) fn bsk_bdev_close(h: *mut c_void);
+    pub(crate) fn bsk_bdev_of(h: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_bdev_sectors(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_bdev_logical(bdev: *mut c_void) -> u32;
+    pub(crate) fn bsk_bdev_major(bdev: *mut c_void) -> u32;
+    pub(crate) fn bsk_bdev_minor(bdev: *mut c_void) -> u32;
+    pub(crate) fn bsk_bdev_start(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_bdev_overlaps(a: *mut c_void, b: *mut c_void) -> bool;
+    pub(crate) fn bsk_bdev_freeze(bdev: *mut c_void, token: *mut *mut c_void) -> c_long;
+    pub(crate) fn bsk_bdev_thaw(token: *mut c_void);
+
+    // file.c
+    pub(crate) fn bsk_file_open(path: *const u8, is_bdev: *mut bool, out: *mut *mut c_void) -> c_long;
+    pub(crate) fn bsk_file_close(f: *mut c_void);
+    pub(crate) fn bsk_file_bdev(f: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_file_size(f: *mut c_void) -> u64;
+    pub(crate) fn bsk_file_allocate(f: *mut c_void, from: u64, len: u64) -> c_long;
+    pub(crate) fn bsk_file_write_pages(f: *mut c_void, pos: u64, pages: *const *mut c_void, n: u32) -> c_long;
+    pub(crate) fn bsk_file_rw_bio(f: *mut c_void, write: bool, pos: u64, bio: *mut c_void, from: u32, len: u32) -> c_long;
+    pub(crate) fn bsk_noio_begin(saved: *mut c_uint);
+    pub(crate) fn bsk_noio_end(saved: c_uint);
+
+    // disk.c
+    pub(crate) fn bsk_disk_new(
+        origin: *mut c_void,
+        sectors: u64,
+        ctx: *mut c_void,
+        submit: unsafe extern "C" fn(*mut c_void, *mut c_void),
+        release: unsafe extern "C" fn(*mut c_void),
+        out: *mut *mut c_void,
+    ) -> c_long;
+    pub(crate) fn bsk_disk_add(disk: *mut c_void) -> c_long;
+    pub(crate) fn bsk_disk_del(disk: *mut c_void, added: bool);
+    pub(crate) fn bsk_disk_name(disk: *mut c_void, out: *mut u8, n: u32) -> c_long;
+    pub(crate) fn bsk_disk_exit();
+
+    // control.c
+    pub(crate) fn bsk_control_init(
+        ctx: *mut c_void,
+        open: unsafe extern "C" fn(*mut c_void, *mut *mut c_void) -> c_long,
+        release: unsafe extern "C" fn(*mut c_void),
+        ioctl: unsafe extern "C" fn(*mut c_void, u32, u64) -> c_long,
+    ) -> c_int;
+    pub(crate) fn bsk_control_exit();
+
+    // params.c
+    pub(crate) fn bsk_param(which: u32) -> u32;
+}
