@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A block device: attach, detach, its tracking, its changes, its image.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use blksnap_uapi::extended;
+use rustix::io::Errno;
+
+use crate::client::{Blksnap, plain};
+use crate::door::{Device, Facts};
+use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
+use crate::id::{ChangeId, SnapshotId};
+
+/// Extents asked for at a time: 64 KiB of them.
+const EXTENTS_AT_ONCE: u32 = 4096;
+
+/// An open block device.
+#[derive(Debug)]
+pub struct BlockDevice {
+    blksnap: Blksnap,
+    door: Box<dyn Device>,
+}
+
+/// The state of change tracking.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracking {
+    /// The last take.
+    pub change_id: ChangeId,
+    /// The device's size.
+    pub size_bytes: u64,
+    /// Bytes of a tracking block.
+    pub block_size: u32,
+    /// Tracking blocks.
+    pub block_count: u64,
+    /// Bytes of kernel memory it takes.
+    pub memory_bytes: u64,
+}
+
+/// A range of bytes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+impl Extent {
+    /// The first byte behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
+/// The image of a device in a taken snapshot, and what it has cost.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The block device to read.
+    pub path: PathBuf,
+    /// The snapshot it belongs to.
+    pub snapshot: SnapshotId,
+    /// The take it shows, within the device's generation.
+    pub number: u64,
+    /// Reads of the original for copies.
+    pub copy_reads: u64,
+    /// Bytes they read.
+    pub copy_read_bytes: u64,
+    /// Writes to the difference storage.
+    pub stores: u64,
+    /// Bytes they wrote.
+    pub store_bytes: u64,
+    /// Writes to the device that were held.
+    pub held: u64,
+    /// Reads of the image.
+    pub image_reads: u64,
+    /// Writes to the image.
+    pub image_writes: u64,
+    /// Blocks saved.
+    pub saved_blocks: u64,
+    /// Bytes of kernel memory it takes.
+    pub memory_bytes: u64,
+}
+
+impl BlockDevice {
+    pub(crate) fn open(blksnap: Blksnap, path: &Path) -> Result<Self> {
+        let door = blksnap.door().open(path).map_err(|error| {
+            let path = path.display();
+            match errno(&error) {
+                Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+                    Error::new(ErrorKind::NoDevice, format!("there is no device {path}"))
+                        .caused_by(error)
+                        .with_help("`lsblk -p` lists the block devices of this machine")
+                }
+                Some(Errno::NOTBLK) => Error::new(
+                    ErrorKind::NotBlockDevice,
+                    format!("{path} is not a block device"),
+                )
+                .with_help("name a disk, a partition, or another block device such as /dev/sda"),
+                _ => plain(&format!("cannot open {path}"), error),
+            }
+        })?;
+        Ok(Self { blksnap, door })
+    }
+
+    /// What the system knows of the device.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.door.facts()
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.facts().path
+    }
+
+    pub(crate) fn door(&self) -> &dyn Device {
+        &*self.door
+    }
+
+    pub(crate) fn shown(&self) -> std::path::Display<'_> {
+        self.path().display()
+    }
+
+    /// Attaches: from now on its changes are tracked, and it can be in snapshots.
+    ///
+    /// # Errors
+    ///
+    /// It is attached already ([`ErrorKind::WrongState`]), another filter is, it is a leg of
+    /// another device, the module is missing, root is needed.
+    pub fn attach(&self) -> Result<()> {
+        self.refuse_leg()?;
+        self.attach_anyway()
+    }
+
+    /// Attaches even a leg of a device-mapper or MD device, whose upper device is the one to track.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::attach`], but for the leg.
+    pub fn attach_anyway(&self) -> Result<()> {
+        self.door
+            .attach()
+            .map_err(|error| self.filter_error("attach", error))
+    }
+
+    /// Attaches unless it is attached; says whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::attach`], but for "attached already".
+    pub fn ensure_attached(&self) -> Result<bool> {
+        if self.tracking()?.is_some() {
+            return Ok(false);
+        }
+        self.attach()?;
+        Ok(true)
+    }
+
+    fn refuse_leg(&self) -> Result<()> {
+        let holders = &self.facts().direct_holders;
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let upper = holders.join(", ");
+        Err(Error::new(
+            ErrorKind::Leg,
+            format!("{} is a part of {upper}", self.shown()),
+        )
+        .with_help(format!(
+            "name /dev/{} instead, or use --force if you know what writes to it",
+            holders[0]
+        )))
+    }
+
+    /// Detaches: its changes are no longer tracked, and the next backup is a full one.
+    ///
+    /// # Errors
+    ///
+    /// It is not attached, it is in a snapshot ([`ErrorKind::Busy`]), root is needed.
+    pub fn detach(&self) -> Result<()> {
+        self.door
+            .detach()
+            .map_err(|error| self.filter_error("detach", error))
+    }
+
+    /// What an answer to a `BLKFILTER_*` ioctl means.
+    pub(crate) fn filter_error(&self, verb: &str, error: io::Error) -> Error {
+        let device = self.shown();
+        let context = format!("cannot {verb} {device}");
+        match errno(&error) {
+            Some(Errno::NOTTY) if !self.blksnap.is_loaded() => self.blksnap.module_missing(),
+            Some(Errno::NOENT) if verb == "attach" => self.blksnap.module_missing(),
+            Some(Errno::NOENT) => Error::new(ErrorKind::NotAttached, format!("{device} is not attached")),
+            Some(Errno::ALREADY) => Error::new(ErrorKind::WrongState, format!("{device} is attached already")),
+            Some(Errno::BUSY) if verb == "attach" => {
+                if self.facts().holders.is_empty() {
+                    Error::new(ErrorKind::OtherFilter, format!("another filter is attached to {device}"))
+                        .caused_by(error)
+                        .with_help("detach that filter first")
+                } else {
+                    Error::new(ErrorKind::Leg, format!("{device} is a part of {}", self.facts().holders.join(", ")))
+                        .caused_by(error)
+                        .with_help("name the upper device instead")
+                }
+            }
+            Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{device} is in a snapshot"))
+                .caused_by(error)
+                .with_help("destroy the snapshot first: blksnap snapshot list; blksnap snapshot destroy ID"),
+            Some(Errno::INVAL) if verb == "detach" => {
+                Error::new(ErrorKind::OtherFilter, format!("another filter is attached to {device}")).caused_by(error)
+            }
+            Some(Errno::OPNOTSUPP) => Error::new(ErrorKind::Unsupported, context)
+                .caused_by(error)
+                .with_help("the kernel log says why this device cannot be tracked: dmesg | grep blk"),
+            _ => plain(&context, error),
+        }
+    }
+
+    /// The state of change tracking, or `None` when the device is not attached.
+    ///
+    /// # Errors
+    ///
+    /// The module is missing, root is needed, the device went away.
+    pub fn tracking(&self) -> Result<Option<Tracking>> {
+        match self.door.cbt_state() {
+            Ok(state) => Ok(Some(Tracking {
+                change_id: ChangeId {
+                    generation: state.generation,
+                    number: state.number,
+                },
+                size_bytes: state.capacity,
+                block_size: state.block_size,
+                block_count: state.block_count,
+                memory_bytes: state.memory,
+            })),
+            Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.filter_error("ask for the tracking of", error)),
+        }
+    }
+
+    /// What changed after take `base`, as of the last take, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// The first batch is asked for at once: the generation changed, `base` is newer than the
+    /// last take, the device is not attached.
+    pub fn changes(&self, base: ChangeId) -> Result<Changes<'_>> {
+        self.changes_from(base, 0)
+    }
+
+    /// As [`BlockDevice::changes`], resumed at a byte offset.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::changes`].
+    pub fn changes_from(&self, base: ChangeId, offset: u64) -> Result<Changes<'_>> {
+        let mut changes = Changes {
+            device: self,
+            base,
+            next: offset,
+            end: self.facts().size_bytes,
+            batch: Vec::new().into_iter(),
+            done: false,
+        };
+        changes.fetch()?;
+        Ok(changes)
+    }
+
+    /// The device's image, or `None` when it is in no taken snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot failed ([`ErrorKind::Overflow`], [`ErrorKind::SnapshotFailed`]), the device is
+    /// not attached, the module is missing.
+    pub fn image(&self) -> Result<Option<Image>> {
+        let stat = match self.door.image_stat() {
+            Ok(stat) => stat,
+            Err(error) if errno(&error) == Some(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(self.filter_error("ask for the image of", error)),
+        };
+        if let Some(failure) = snapshot_failure(stat.error) {
+            return Err(failure);
+        }
+        let Some(name) = text(&stat.image) else {
+            return Ok(None);
+        };
+        Ok(Some(Image {
+            path: self.blksnap.door().image_path(&name),
+            snapshot: SnapshotId(stat.snapshot),
+            number: stat.number,
+            copy_reads: stat.copy_reads,
+            copy_read_bytes: stat.copy_read_bytes,
+            stores: stat.stores,
+            store_bytes: stat.store_bytes,
+            held: stat.held,
+            image_reads: stat.image_reads,
+            image_writes: stat.image_writes,
+            saved_blocks: stat.saved_blocks,
+            memory_bytes: stat.memory,
+        }))
+    }
+}
+
+/// The text of a NUL-padded name, unless it is empty.
+fn text(padded: &[u8]) -> Option<String> {
+    let length = padded
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(padded.len());
+    (length > 0).then(|| String::from_utf8_lossy(&padded[..length]).into_owned())
+}
+
+/// The extents that changed; an iterator that asks the module as it goes.
+#[derive(Debug)]
+pub struct Changes<'a> {
+    device: &'a BlockDevice,
+    base: ChangeId,
+    next: u64,
+    end: u64,
+    batch: vec::IntoIter<extended::Extent>,
+    done: bool,
+}
+
+impl Changes<'_> {
+    /// Where a later call of [`BlockDevice::changes_from`] would resume, once the extents
+    /// already handed out are dealt with.
+    #[must_use]
+    pub fn resume_at(&self) -> u64 {
+        self.batch
+            .as_slice()
+            .first()
+            .map_or(self.next, |extent| extent.offset)
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        if self.next >= self.end {
+            self.done = true;
+            return Ok(());
+        }
+        let door = self.device.door();
+        let (extents, next) =
+            door.cbt_extents(self.base.generation, self.base.number, self.next, EXTENTS_AT_ONCE).map_err(|error| {
+                let (base, device) = (self.base, self.device.shown());
+                match errno(&error) {
+                    Some(Errno::STALE) => Error::new(
+                        ErrorKind::GenerationChanged,
+                        format!("change id {base} is of another generation than the tracking of {device}"),
+                    ),
+                    Some(Errno::RANGE) => Error::new(
+                        ErrorKind::UnknownChange,
+                        format!("change id {base} is newer than the last take of {device}"),
+                    ),
+                    _ => self.device.filter_error("ask for the changes of", error),
+                }
+            })?;
+        if next <= self.next {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "the module does not get on with the list of changes",
+            ));
+        }
+        self.next = next;
+        self.batch = extents.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Changes<'_> {
+    type Item = Result<Extent>;
+
+    fn next(&mut self) -> Option<Result<Extent>> {
+        loop {
+            if let Some(extent) = self.batch.next() {
+                return Some(Ok(Extent {
+                    offset: extent.offset,
+                    length: extent.length,
+                }));
+            }
+            if self.done {
+                return None;
+            }
+            if let Err(error) = self.fetch() {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}

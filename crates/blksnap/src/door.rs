@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one door to the kernel.
+//!
+//! Everything this library wants of the system goes through these traits: one method an ioctl,
+//! with typed arguments and errors as the system gives them. The real door is behind
+//! [`Blksnap::new`](crate::Blksnap::new); tests put a simulated kernel behind
+//! [`Blksnap::with_door`](crate::Blksnap::with_door).
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use blksnap_uapi::control::{SnapshotEvent, Version};
+use blksnap_uapi::ctl::{CbtInfo, SectorRange, SnapshotInfo};
+use blksnap_uapi::extended::{
+    CbtState, Device as DeviceEntry, Extent, Features, ImageStat, SnapshotStat,
+};
+
+/// The system.
+pub trait Door: Send + Sync + fmt::Debug {
+    /// Opens the control device.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open`; `ENOENT` when the module is not loaded.
+    fn control(&self) -> io::Result<Box<dyn Control>>;
+
+    /// Opens a block device.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open`; `ENOTBLK` when it is something else.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Device>>;
+
+    /// Where a block device of this number is under `/dev`.
+    fn path_of(&self, number: DeviceNumber) -> Option<PathBuf>;
+
+    /// Where the image of this name is.
+    fn image_path(&self, name: &str) -> PathBuf;
+
+    /// The running kernel's release.
+    fn kernel_release(&self) -> String;
+
+    /// Whether a module of this name is loaded.
+    fn module_loaded(&self, name: &str) -> bool;
+}
+
+/// The control device, open. What was made *bound* on it goes when it is dropped.
+pub trait Control: Send + Sync + fmt::Debug {
+    /// `VERSION`.
+    ///
+    /// # Errors
+    ///
+    /// As the module answers; so for all methods here.
+    fn version(&self) -> io::Result<Version>;
+    /// `FEATURES`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn features(&self) -> io::Result<Features>;
+    /// `SNAPSHOT_OPEN`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]>;
+    /// `SNAPSHOT_TAKE`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_take(&self, id: [u8; 16]) -> io::Result<()>;
+    /// `SNAPSHOT_DESTROY`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_destroy(&self, id: [u8; 16]) -> io::Result<()>;
+    /// `SNAPSHOT_COLLECT`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_collect(&self) -> io::Result<Vec<[u8; 16]>>;
+    /// `SNAPSHOT_STAT`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_stat(&self, id: [u8; 16]) -> io::Result<SnapshotStat>;
+    /// `SNAPSHOT_WAIT_EVENT`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn wait_event(&self, id: [u8; 16], timeout: Duration) -> io::Result<SnapshotEvent>;
+    /// `DEVICES`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn devices(&self) -> io::Result<Vec<DeviceEntry>>;
+}
+
+/// A block device, open for reading.
+pub trait Device: Send + Sync + fmt::Debug {
+    /// What the system knows of it.
+    fn facts(&self) -> &Facts;
+    /// `BLKFILTER_ATTACH`.
+    ///
+    /// # Errors
+    ///
+    /// As the module answers; so for all methods here.
+    fn attach(&self) -> io::Result<()>;
+    /// `BLKFILTER_DETACH`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn detach(&self) -> io::Result<()>;
+    /// `CBTINFO`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn cbt_info(&self) -> io::Result<CbtInfo>;
+    /// `CBTMAP`: fills `map` from block `offset`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn cbt_map(&self, offset: u32, map: &mut [u8]) -> io::Result<()>;
+    /// `CBTDIRTY`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn cbt_dirty(&self, ranges: &[SectorRange]) -> io::Result<()>;
+    /// `SNAPSHOTADD`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn snapshot_add(&self, id: [u8; 16]) -> io::Result<()>;
+    /// `SNAPSHOTINFO`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn snapshot_info(&self) -> io::Result<SnapshotInfo>;
+    /// `CBT_STATE`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn cbt_state(&self) -> io::Result<CbtState>;
+    /// `CBT_EXTENTS`: at most `room` extents, and where to resume.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn cbt_extents(
+        &self,
+        generation: [u8; 16],
+        base: u64,
+        offset: u64,
+        room: u32,
+    ) -> io::Result<(Vec<Extent>, u64)>;
+    /// `IMAGE_STAT`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn image_stat(&self) -> io::Result<ImageStat>;
+}
+
+/// What `SNAPSHOT_OPEN` is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenRequest<'a> {
+    /// Whether it is destroyed when the control device is closed.
+    pub bound: bool,
+    /// Where differences are stored; `None` is memory.
+    pub store: Option<&'a Path>,
+    /// The most bytes to store; 0 leaves it to the module.
+    pub limit: u64,
+    /// How long writes may be held; 0 is the module's default.
+    pub gate_timeout_ms: u32,
+}
+
+/// A device's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceNumber {
+    /// Major.
+    pub major: u32,
+    /// Minor.
+    pub minor: u32,
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// What the system knows of a block device.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The path it was opened by.
+    pub path: PathBuf,
+    /// The kernel's name for it, such as `sda1`.
+    pub name: String,
+    /// Its number.
+    pub number: DeviceNumber,
+    /// Its size.
+    pub size_bytes: u64,
+    /// A name that stays the same over reboots where there is one, such as `serial:QM0001`,
+    /// `partuuid:…`, `dm:vg-root`; else `kernel:vdb`.
+    pub identity: String,
+    /// Devices stacked on it or on one of its partitions, such as `dm-0`.
+    pub holders: Vec<String>,
+    /// Devices stacked on it directly.
+    pub direct_holders: Vec<String>,
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Snapshots and changed block tracking of any Linux block device, by the kernel modules
+//! `blkfilter` and `blksnap`.
+//!
+//! ```no_run
+//! use blksnap::{Blksnap, SnapshotOptions};
+//!
+//! # fn main() -> blksnap::Result<()> {
+//! let blksnap = Blksnap::new();
+//! let disk = blksnap.device("/dev/vdb")?;
+//! disk.ensure_attached()?;
+//!
+//! // Bound: gone when `snapshot` is dropped, or when this process ends in any way.
+//! let mut snapshot = blksnap.create(&SnapshotOptions::bound())?;
+//! snapshot.add(&disk)?;
+//! let info = snapshot.take()?;
+//! let image = disk.image()?.expect("the device is in a taken snapshot");
+//! println!("read {} at leisure; writes were held for {:?}", image.path.display(), info.gate);
+//!
+//! // What changed since an earlier take, told as extents.
+//! let base = "6b1f…/41".parse()?;
+//! for extent in disk.changes(base)? {
+//!     let extent = extent?;
+//!     println!("{} bytes at {}", extent.length, extent.offset);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`client`] | [`Blksnap`]: the way in |
+//! | [`device`] | [`BlockDevice`]: attach, detach, tracking, changes, image |
+//! | [`snapshot`] | [`Snapshot`]: create, add, take, information, events, destroy |
+//! | [`id`] | [`SnapshotId`], [`ChangeId`] |
+//! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
+//! | [`door`] | the one door to the kernel, as traits; a test puts a simulated kernel behind it |
+//!
+//! The only unsafe code is the ioctl call in the private module `sys`.
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod device;
+pub mod door;
+pub mod error;
+pub mod id;
+pub mod snapshot;
+mod sys;
+mod sysfs;
+
+pub use blksnap_uapi as uapi;
+pub use client::{Attached, Blksnap, Features};
+pub use device::{BlockDevice, Changes, Extent, Image, Tracking};
+pub use error::{Error, ErrorKind, Result};
+pub use id::{ChangeId, SnapshotId};
+pub use snapshot::{Snapshot, SnapshotInfo, SnapshotOptions, State, Store};

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A snapshot of several devices at one instant.
+//!
+//! States: 1. created, devices are added; 2. taken, images are there; 3. failed, images give
+//! I/O errors; 4. destroyed. A failure goes from 1 or 2 to 3, never back.
+//!
+//! # Lifetime
+//!
+//! A *bound* snapshot belongs to the descriptor it was made on: the kernel destroys it when the
+//! process ends, however it ends, and dropping the handle destroys it at once. One that is not
+//! bound lives until [`Snapshot::destroy`].
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use blksnap_uapi::Abi;
+use blksnap_uapi::control::{
+    BLKSNAP_EVENT_CODE_CORRUPTED, BLKSNAP_EVENT_CODE_NO_SPACE, EventCorrupted, EventNoSpace,
+    SnapshotEvent,
+};
+use blksnap_uapi::extended::{BLKSNAP_STATE_CREATED, BLKSNAP_STATE_TAKEN, SnapshotStat};
+use rustix::io::Errno;
+
+use crate::client::{Blksnap, plain};
+use crate::device::BlockDevice;
+use crate::door::{Control, DeviceNumber, OpenRequest};
+use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
+use crate::id::SnapshotId;
+
+/// Where differences are stored while a snapshot is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Store {
+    /// In kernel memory.
+    #[default]
+    Memory,
+    /// In a file, in an unnamed file in this folder, or on this block device.
+    Path(PathBuf),
+}
+
+/// How a snapshot is made.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotOptions {
+    /// Whether it ends with the handle.
+    pub bound: bool,
+    /// Where differences are stored.
+    pub store: Store,
+    /// The most bytes to store; `None` is half of the free memory, or all the path has.
+    pub limit_bytes: Option<u64>,
+    /// How long writes may be held at the take; `None` is the module's default of 10 s.
+    pub gate_timeout: Option<Duration>,
+}
+
+impl SnapshotOptions {
+    /// A bound snapshot that stores in memory.
+    #[must_use]
+    pub fn bound() -> Self {
+        Self {
+            bound: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// The state of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Devices can be added.
+    Created,
+    /// Its images are there.
+    Taken,
+    /// Its images give I/O errors.
+    Failed,
+}
+
+impl State {
+    /// The state as one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Taken => "taken",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What is known of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotInfo {
+    /// Its name.
+    pub id: SnapshotId,
+    /// Its state.
+    pub state: State,
+    /// The negative errno it failed with.
+    pub error: i32,
+    /// Devices in it.
+    pub devices: u32,
+    /// How long the take held writes.
+    pub gate: Duration,
+    /// When it was taken.
+    pub taken: Option<SystemTime>,
+    /// Bytes the difference storage has room for now.
+    pub store_capacity: u64,
+    /// Bytes of it in use.
+    pub store_used: u64,
+    /// Bytes it may grow to; 0 is no limit.
+    pub store_limit: u64,
+    /// Bytes of kernel memory it takes.
+    pub memory_bytes: u64,
+}
+
+impl SnapshotInfo {
+    /// Why the snapshot failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        match self.state {
+            State::Failed => Some(snapshot_failure(self.error).unwrap_or_else(|| {
+                Error::new(
+                    ErrorKind::SnapshotFailed,
+                    "the snapshot failed (the device itself is unharmed)",
+                )
+            })),
+            _ => snapshot_failure(self.error),
+        }
+    }
+}
+
+pub(crate) fn info(stat: &SnapshotStat) -> SnapshotInfo {
+    SnapshotInfo {
+        id: SnapshotId(stat.id),
+        state: match stat.state {
+            BLKSNAP_STATE_CREATED => State::Created,
+            BLKSNAP_STATE_TAKEN => State::Taken,
+            _ => State::Failed,
+        },
+        error: stat.error,
+        devices: stat.devices,
+        gate: Duration::from_nanos(stat.gate_ns),
+        taken: (stat.taken_ns != 0)
+            .then(|| SystemTime::UNIX_EPOCH + Duration::from_nanos(stat.taken_ns)),
+        store_capacity: stat.store_capacity,
+        store_used: stat.store_used,
+        store_limit: stat.store_limit,
+        memory_bytes: stat.memory,
+    }
+}
+
+/// Something that happened to a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It failed, noticed on this device.
+    Corrupted {
+        /// The device.
+        device: DeviceNumber,
+        /// The negative errno.
+        error: i32,
+    },
+    /// The difference storage is full.
+    NoSpace {
+        /// How much was wanted.
+        requested_sectors: u64,
+    },
+    /// A code this library does not know.
+    Other(u32),
+}
+
+impl Event {
+    fn new(event: &SnapshotEvent) -> Self {
+        match event.code {
+            BLKSNAP_EVENT_CODE_CORRUPTED => {
+                let data = EventCorrupted::read_from(&event.data);
+                let device = DeviceNumber {
+                    major: data.dev_id_mj,
+                    minor: data.dev_id_mn,
+                };
+                Self::Corrupted {
+                    device,
+                    error: data.err_code,
+                }
+            }
+            BLKSNAP_EVENT_CODE_NO_SPACE => Self::NoSpace {
+                requested_sectors: EventNoSpace::read_from(&event.data).requested_nr_sect,
+            },
+            code => Self::Other(code),
+        }
+    }
+}
+
+/// A snapshot, and the descriptor it is bound to if it is.
+#[derive(Debug)]
+pub struct Snapshot {
+    control: Box<dyn Control>,
+    id: SnapshotId,
+    /// Destroy on drop.
+    bound: bool,
+}
+
+impl Snapshot {
+    pub(crate) fn create(blksnap: &Blksnap, options: &SnapshotOptions) -> Result<Self> {
+        let control = blksnap.control()?;
+        let store = match &options.store {
+            Store::Memory => None,
+            Store::Path(path) => Some(path.as_path()),
+        };
+        let request = OpenRequest {
+            bound: options.bound,
+            store,
+            limit: options.limit_bytes.unwrap_or(0),
+            gate_timeout_ms: options.gate_timeout.map_or(0, |timeout| {
+                u32::try_from(timeout.as_millis())
+                    .unwrap_or(u32::MAX)
+                    .max(1)
+            }),
+        };
+        let id = control.snapshot_open(&request).map_err(|error| {
+            let Some(path) = store else { return plain("cannot create a snapshot", error) };
+            let context = format!("cannot store differences at {}", path.display());
+            match errno(&error) {
+                Some(Errno::NOENT) => Error::new(ErrorKind::NoDevice, context).caused_by(error),
+                Some(Errno::NOTTY) => plain("cannot create a snapshot", error),
+                Some(Errno::BUSY) => Error::new(ErrorKind::Busy, context)
+                    .caused_by(error)
+                    .with_help("a block device for the difference storage must not be mounted or used otherwise"),
+                _ => plain(&context, error),
+            }
+            .with_help("--store takes `memory`, a file, a folder, or an unused block device")
+        })?;
+        Ok(Self {
+            control,
+            id: SnapshotId(id),
+            bound: options.bound,
+        })
+    }
+
+    pub(crate) fn existing(blksnap: &Blksnap, id: SnapshotId) -> Result<Self> {
+        let snapshot = Self {
+            control: blksnap.control()?,
+            id,
+            bound: false,
+        };
+        snapshot.info()?;
+        Ok(snapshot)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    fn error(&self, verb: &str, error: std::io::Error) -> Error {
+        match errno(&error) {
+            Some(Errno::SRCH) => Error::new(
+                ErrorKind::NoSnapshot,
+                format!("there is no snapshot {}", self.id),
+            )
+            .with_help("`blksnap snapshot list` shows those that exist"),
+            _ => plain(&format!("cannot {verb} snapshot {}", self.id), error),
+        }
+    }
+
+    /// Adds an attached device.
+    ///
+    /// # Errors
+    ///
+    /// It is not attached, it is in a snapshot already, this one is taken already.
+    pub fn add(&mut self, device: &BlockDevice) -> Result<()> {
+        device.door().snapshot_add(self.id.0).map_err(|error| {
+            let shown = device.shown();
+            match errno(&error) {
+                Some(Errno::SRCH) => self.error("add to", error),
+                Some(Errno::ALREADY) => {
+                    Error::new(ErrorKind::WrongState, format!("{shown} is in snapshot {} already", self.id))
+                }
+                Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{shown} is in another snapshot"))
+                    .caused_by(error)
+                    .with_help("wait for the other to end, or destroy it: blksnap snapshot list; blksnap snapshot destroy ID"),
+                _ => device.filter_error("add to a snapshot", error),
+            }
+        })
+    }
+
+    /// Takes the snapshot: all its devices at one instant.
+    ///
+    /// # Errors
+    ///
+    /// It is taken already, it has no devices, writes in flight did not finish in time.
+    pub fn take(&mut self) -> Result<SnapshotInfo> {
+        self.control
+            .snapshot_take(self.id.0)
+            .map_err(|error| match errno(&error) {
+                Some(Errno::ALREADY) => Error::new(
+                    ErrorKind::WrongState,
+                    format!("snapshot {} is taken already", self.id),
+                ),
+                Some(Errno::NODEV) => Error::new(
+                    ErrorKind::WrongState,
+                    format!("snapshot {} has no devices", self.id),
+                )
+                .caused_by(error)
+                .with_help("name devices when it is created: blksnap snapshot create DEVICE"),
+                Some(Errno::TIMEDOUT) => Error::new(
+                    ErrorKind::GateTimeout,
+                    format!(
+                        "writes in flight did not finish in time, so snapshot {} was not taken",
+                        self.id
+                    ),
+                ),
+                _ => self.error("take", error),
+            })?;
+        self.info()
+    }
+
+    /// What is known of it now.
+    ///
+    /// # Errors
+    ///
+    /// It is gone.
+    pub fn info(&self) -> Result<SnapshotInfo> {
+        let stat = self
+            .control
+            .snapshot_stat(self.id.0)
+            .map_err(|error| self.error("ask for", error))?;
+        Ok(info(&stat))
+    }
+
+    /// Waits for an event; `None` when nothing happened in time.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, or a signal came.
+    pub fn wait_event(&self, timeout: Duration) -> Result<Option<Event>> {
+        match self.control.wait_event(self.id.0, timeout) {
+            Ok(event) => Ok(Some(Event::new(&event))),
+            Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.error("wait for an event of", error)),
+        }
+    }
+
+    /// Destroys it.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, or an image is still open ([`ErrorKind::Busy`]).
+    pub fn destroy(mut self) -> Result<()> {
+        self.control
+            .snapshot_destroy(self.id.0)
+            .map_err(|error| match errno(&error) {
+                Some(Errno::NODEV) => Error::new(
+                    ErrorKind::NoSnapshot,
+                    format!("there is no snapshot {}", self.id),
+                )
+                .with_help("`blksnap snapshot list` shows those that exist"),
+                Some(Errno::BUSY) => Error::new(
+                    ErrorKind::Busy,
+                    format!("an image of snapshot {} is in use", self.id),
+                )
+                .caused_by(error)
+                .with_help("unmount it and end what reads it"),
+                _ => self.error("destroy", error),
+            })?;
+        self.bound = false;
+        Ok(())
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if self.bound {
+            // Closing the descriptor, which follows, destroys it in any case.
+            let _ = self.control.snapshot_destroy(self.id.0);
+        }
+    }
+}
