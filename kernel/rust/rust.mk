@@ -46,45 +46,43 @@ $(SYSROOT)/done:
 
 # ---- our crates ----------------------------------------------------------------------------------------------------------
 CRATES := $(SRC)/../crates
-rust_ours = $(rust_lib) -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) --out-dir $(RUST) --emit=link,dep-info
+rust_ours = $(rust_lib) -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) --emit=link,dep-info
 
 # Flags changed, or another compiler: everything is built anew.
 $(RUST)/flags: FORCE
 	@mkdir -p $(RUST)
-	@echo '$(RUST_KEY) $(RUST_LINTS)' | cmp -s - $@ || { rm -f $(RUST)/*; echo '$(RUST_KEY) $(RUST_LINTS)' > $@; }
+	@echo '$(RUST_KEY) $(RUST_LINTS)' | cmp -s - $@ || { rm -rf $(RUST)/*; echo '$(RUST_KEY) $(RUST_LINTS)' > $@; }
 
 rust_base := $(SYSROOT)/done $(RUST)/flags
 
 $(RUST)/libblksnap_uapi.rlib: $(CRATES)/uapi/src/lib.rs $(rust_base)
 	@echo "  RUSTC   blksnap_uapi"
-	@$(rust_ours) --crate-name blksnap_uapi $<
+	@$(rust_ours) --out-dir $(RUST) --crate-name blksnap_uapi $<
 
 $(RUST)/libblksnap_core.rlib: $(CRATES)/core/src/lib.rs $(rust_base)
 	@echo "  RUSTC   blksnap_core"
-	@$(rust_ours) --crate-name blksnap_core $<
-
-$(RUST)/libkern.rlib: $(SRC)/src/kern/lib.rs $(rust_base)
-	@echo "  RUSTC   kern"
-	@$(rust_ours) --crate-name kern $<
+	@$(rust_ours) --out-dir $(RUST) --crate-name blksnap_core $<
 
 # ---- the modules ---------------------------------------------------------------------------------------------------------
-# A static library with everything in it, then one object of what is left.
-rust_kern := --extern kern=$(RUST)/libkern.rlib
+# `kern` is built once for each module, with the module's name as a cfg, so that it has what the module needs and no more.
+# The module itself is a static library with everything in it, then one object of what is left.
+rust_externs_blksnap := --extern blksnap_core=$(RUST)/libblksnap_core.rlib --extern blksnap_uapi=$(RUST)/libblksnap_uapi.rlib
+$(RUST)/blksnap.o: $(RUST)/libblksnap_core.rlib $(RUST)/libblksnap_uapi.rlib
 
-define rust_module
-	@echo "  RUSTC   $(1)"
-	@$(RUSTC) $(rust_target) $(RUST_FLAGS) --sysroot /dev/null -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) \
-		--crate-name $(1)_mod --crate-type staticlib -Clto=fat --emit=link=$(RUST)/lib$(1)_mod.a,dep-info=$(RUST)/$(1)_mod.d \
-		$(2) $(SRC)/src/$(1)/lib.rs
-	@$(LD) -r --whole-archive $(RUST)/lib$(1)_mod.a -o $@
+rust_cfg = --check-cfg 'cfg(blkfilter,blksnap)' --cfg $*
+
+$(RUST)/%/libkern.rlib: $(SRC)/src/kern/lib.rs $(rust_base)
+	@echo "  RUSTC   kern ($*)"
+	@mkdir -p $(@D)
+	@$(rust_ours) $(rust_cfg) --out-dir $(@D) --crate-name kern $<
+
+$(RUST)/%.o: $(SRC)/src/%/lib.rs $(RUST)/%/libkern.rlib
+	@echo "  RUSTC   $*"
+	@$(RUSTC) $(rust_target) $(RUST_FLAGS) --sysroot /dev/null -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) $(rust_cfg) \
+		--crate-name $*_mod --crate-type staticlib -Clto=fat --emit=link=$(RUST)/lib$*_mod.a,dep-info=$(RUST)/$*_mod.d \
+		--extern kern=$(RUST)/$*/libkern.rlib $(rust_externs_$*) $<
+	@sed -i '1s#^[^:]*:#$@:#' $(RUST)/$*_mod.d
+	@$(LD) -r --whole-archive $(RUST)/lib$*_mod.a -o $@
 	@$(OBJCOPY) --remove-section=.llvmbc --remove-section=.llvmcmd --remove-section=.comment $@
-endef
 
-$(RUST)/blkfilter.o: $(SRC)/src/blkfilter/lib.rs $(RUST)/libkern.rlib
-	$(call rust_module,blkfilter,$(rust_kern))
-
-$(RUST)/blksnap.o: $(SRC)/src/blksnap/lib.rs $(RUST)/libkern.rlib $(RUST)/libblksnap_core.rlib $(RUST)/libblksnap_uapi.rlib
-	$(call rust_module,blksnap,$(rust_kern) --extern blksnap_core=$(RUST)/libblksnap_core.rlib \
-		--extern blksnap_uapi=$(RUST)/libblksnap_uapi.rlib)
-
--include $(wildcard $(RUST)/*.d)
+-include $(wildcard $(RUST)/*.d $(RUST)/*/*.d)

@@ -35,4 +35,13 @@ void bsk_print(int level, const char *text, size_t len);	/* atomic; level as in 
 void *bsk_alloc(size_t size, size_t align, bool zero);	/* sleeps, but never for I/O; kmalloc, or vmalloc when large */
 void bsk_free(void *ptr);				/* sleeps when the memory is large (more than a page), else atomic */
 
+/* ---- filter.c: a filter in Rust (blksnap); the callbacks are those of linux/blk-filter.h ---- */
+struct blkfilter_dev;
+int bsk_filter_register(const char *name,
+	int (*attach)(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen, void **priv),
+	int (*may_detach)(void *priv), void (*detach)(void *priv),
+	int (*ctl)(void *priv, u32 cmd, void __user *opt, u32 *optlen),
+	int (*submit)(void *priv, struct bio *bio, u64 sector, u64 sectors, u32 flags));	/* sleeps; one filter a module */
+void bsk_filter_unregister(void);	/* sleeps */
+
 #endif

@@ -15,6 +15,25 @@ unsafe extern "C" {
     // ---- alloc.c ----
     pub(crate) fn bsk_alloc(size: usize, align: usize, zero: bool) -> *mut c_void;
     pub(crate) fn bsk_free(ptr: *mut c_void);
+
+    // ---- filter.c ----
+    pub(crate) fn bsk_filter_register(
+        name: *const u8,
+        attach: unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_void, u32, *mut *mut c_void) -> c_int,
+        may_detach: unsafe extern "C" fn(*mut c_void) -> c_int,
+        detach: unsafe extern "C" fn(*mut c_void),
+        ctl: unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *mut u32) -> c_int,
+        submit: unsafe extern "C" fn(*mut c_void, *mut c_void, u64, u64, u32) -> c_int,
+    ) -> c_int;
+    pub(crate) fn bsk_filter_unregister();
+
+    // ---- linux/blk-filter.h ----
+    pub(crate) fn blkfilter_submit(fdev: *mut c_void, bio: *mut c_void);
+    pub(crate) fn blkfilter_gate_close(fdev: *mut c_void);
+    pub(crate) fn blkfilter_gate_drain(fdev: *mut c_void, timeout_ms: u32) -> c_int;
+    pub(crate) fn blkfilter_gate_open(fdev: *mut c_void);
+    pub(crate) fn blkfilter_dev_get(fdev: *mut c_void);
+    pub(crate) fn blkfilter_dev_put(fdev: *mut c_void);
 }
 
 // ---- snap.h: what blksnap.ko needs ----
@@ -56,6 +75,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_new(kind: u32, run: unsafe extern "C" fn(*mut c_void)) -> *mut c_void;
     pub(crate) fn bsk_worker_start(w: *mut c_void, ctx: *mut c_void);
     pub(crate) fn bsk_worker_kick(w: *mut c_void);
+    pub(crate) fn bsk_worker_kick_in(w: *mut c_void, ms: u32);
     pub(crate) fn bsk_worker_stop(w: *mut c_void);
     pub(crate) fn bsk_worker_free(w: *mut c_void);
     pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);

@@ -9,6 +9,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 
 use rust_alloc::boxed::Box;
+use rust_alloc::sync::Arc;
 use rust_alloc::vec::Vec;
 
 use crate::errno::{Errno, Result};
@@ -58,6 +59,11 @@ pub fn try_box<T>(value: T) -> Result<Box<T>> {
         ptr.write(value);
         Box::from_raw(ptr)
     })
+}
+
+/// An `Arc` of `value`, or `ENOMEM`. Sleeps.
+pub fn try_arc<T>(value: T) -> Result<Arc<T>> {
+    Arc::try_new(value).map_err(|_| Errno::ENOMEM)
 }
 
 /// A `Vec` of `len` copies of `value`, or `ENOMEM`. Sleeps.

@@ -7,6 +7,8 @@
 //!
 //! # Rules
 //!
+//! Each module has its own build of `kern`, with `cfg(blkfilter)` or `cfg(blksnap)` set.
+//!
 //! 1. **Context.** Each function says in its documentation whether it may sleep. "Sleeps" means process context, no spin lock
 //!    held, no RCU read side; "atomic" means any context but NMI. What says nothing never sleeps.
 //! 2. **Allocation** is fallible and happens only where sleeping is allowed: `Box`, `Vec` and `Arc` come from
@@ -30,7 +32,7 @@
 
 #![no_std]
 #![allow(internal_features, reason = "module! writes entry points into crates that forbid unsafe code")]
-#![feature(allow_internal_unsafe)]
+#![feature(allocator_api, allow_internal_unsafe)]
 
 extern crate alloc as rust_alloc;
 
@@ -39,6 +41,33 @@ pub mod errno;
 pub mod module;
 mod panic;
 pub mod print;
+pub mod sync;
+
+// For blksnap.ko.
+#[cfg(blksnap)]
+pub mod bdev;
+#[cfg(blksnap)]
+pub mod bio;
+#[cfg(blksnap)]
+pub mod control;
+#[cfg(blksnap)]
+pub mod disk;
+#[cfg(blksnap)]
+pub mod file;
+#[cfg(blksnap)]
+pub mod filter;
+#[cfg(blksnap)]
+pub mod io;
+#[cfg(blksnap)]
+pub mod lazy;
+#[cfg(blksnap)]
+pub mod misc;
+#[cfg(blksnap)]
+pub mod page;
+#[cfg(blksnap)]
+pub mod user;
+#[cfg(blksnap)]
+pub mod worker;
 
 #[path = "../sys.rs"]
 #[allow(dead_code, reason = "each module uses its part")]

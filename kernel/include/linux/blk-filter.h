@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * blk-filter.h - filters above the request queue of live block devices
+ *
+ * A filter is a module that sees each bio that changes a device before the device's driver does. It may let the bio pass, or
+ * hold it and send it on later. It works on any block device in use, mounted or not, without device-mapper.
+ *
+ * Life of a filter:
+ *
+ *	blkfilter_register()		at module load; from now on user space can attach it by name
+ *	  ops->attach()			ioctl BLKFILTER_ATTACH on a block device
+ *	    ops->submit()		each bio that is not a read and reaches the device
+ *	    ops->ctl()			ioctl BLKFILTER_CTL
+ *	    ops->may_detach()		ioctl BLKFILTER_DETACH asks
+ *	  ops->detach()			detached: by ioctl, by removal of the device, or by blkfilter_unregister()
+ *	blkfilter_unregister()		at module unload
+ *
+ * Attachment: one filter on one block device, a whole disk or a partition. A bio belongs to it when it changes sectors of its
+ * range, whichever block device of the disk it was sent to. Empty flushes change nothing and are not shown.
+ *
+ * Unseen are bios that the filter's module sends itself by a direct call of submit_bio_noacct() (submit_bio() would hide the
+ * caller) from a function of its own that does something after the call, so that the call is not made a jump.
+ *
+ * Bios in flight are counted, from the moment submit() lets one pass until it has ended, so that the gate is exact.
+ */
+#ifndef _LINUX_BLK_FILTER_H
+#define _LINUX_BLK_FILTER_H
+
+#include <linux/types.h>
+
+struct bio;
+struct block_device;
+struct module;
+
+/* An attachment. It lives as long as somebody has a reference; attach() is given one, which ends with detach(). */
+struct blkfilter_dev;
+
+#define BLKFILTER_API_VERSION	1
+#define BLKFILTER_NAME_SIZE	32	/* with its NUL */
+
+/* What submit() answers. */
+enum {
+	BLKFILTER_PASS = 0,	/* the bio goes on */
+	BLKFILTER_HOLD = 1,	/* the bio is the filter's until it calls blkfilter_submit() or ends it */
+};
+
+/* What submit() is told. */
+#define BLKFILTER_AGAIN	1U	/* the filter held this bio before and sends it on now */
+
+struct blkfilter_ops {
+	struct module *owner;
+	const char *name;	/* as in the ioctls, at most 31 bytes */
+	u32 api_version;	/* BLKFILTER_API_VERSION */
+	u32 flags;		/* 0 */
+
+	/*
+	 * Sleeps. The block device exists until detach() returns; opt and optlen are the caller's, unchecked. No bio is shown
+	 * before attach() has returned 0. The reference to fdev is the filter's until the end of detach().
+	 */
+	int (*attach)(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen, void **priv);
+
+	/* Sleeps. An error refuses a detach by ioctl. Not asked when the device goes away or the filter unregisters. NULL: yes. */
+	int (*may_detach)(void *priv);
+
+	/* Sleeps. No submit() and no ctl() is running or will run. Bios still held must be sent on or ended here. */
+	void (*detach)(void *priv);
+
+	/* Sleeps. *optlen may be changed and is given back to the caller. NULL: -ENOTTY. */
+	int (*ctl)(void *priv, u32 cmd, void __user *opt, u32 *optlen);
+
+	/*
+	 * ATOMIC: in the context of whoever submits, with preemption off; may not sleep, nor submit a bio. sector is relative to
+	 * the start of the attached device, and the range is cut to the device; the bio itself may be larger.
+	 */
+	int (*submit)(void *priv, struct bio *bio, u64 sector, u64 sectors, u32 flags);
+};
+
+/* Sleeps. -EINVAL: a field is missing or unknown; -EEXIST: the name is taken. */
+int blkfilter_register(const struct blkfilter_ops *ops);
+
+/* Sleeps. Detaches all attachments of the filter; afterwards none of its functions is running or will be called. */
+void blkfilter_unregister(const struct blkfilter_ops *ops);
+
+/*
+ * Sends a held bio on. Sleeps, as submit_bio() does. The filter is asked again, with BLKFILTER_AGAIN, inside the accounting of
+ * bios in flight, so that what it decided earlier cannot be overtaken by a gate. REQ_NOWAIT and REQ_POLLED are cleared.
+ * At a closed gate the bio waits there. After detach it just goes on.
+ */
+void blkfilter_submit(struct blkfilter_dev *fdev, struct bio *bio);
+
+/*
+ * The gate: a moment with no write in flight, for a take.
+ *
+ * close: bios that arrive from now on wait (in memory of the bios themselves, nothing is allocated). Atomic.
+ * drain: sleeps until no bio that passed earlier is in flight; -ETIMEDOUT when that takes longer than timeout_ms.
+ * open:  bios that waited are shown to submit() and go on, sent by a worker in the order of their arrival. Atomic.
+ *
+ * Devices that are stacked (a loop device over a file on another one) must be closed and drained one after the other, upper
+ * first: a write of the upper one is finished by writes of the lower.
+ */
+void blkfilter_gate_close(struct blkfilter_dev *fdev);
+int blkfilter_gate_drain(struct blkfilter_dev *fdev, u32 timeout_ms);
+void blkfilter_gate_open(struct blkfilter_dev *fdev);
+
+/* References, for a filter that wants to keep fdev longer than until detach(). After detach the gate functions do nothing. */
+void blkfilter_dev_get(struct blkfilter_dev *fdev);
+void blkfilter_dev_put(struct blkfilter_dev *fdev);	/* atomic */
+
+#endif
