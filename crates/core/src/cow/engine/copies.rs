@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The copies: runs of old data on their way from the original device to the store.
+
+use alloc::vec::Vec;
+
+use super::queue::{Linked, Links, Queue, UNLINKED};
+use crate::fallible::{bytes, filled};
+use crate::{BlockRange, NoMemory};
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No copy.
+    Free,
+    /// To be read; not asked for yet, and may still grow.
+    Planned,
+    /// Being read.
+    Reading,
+    /// In memory, to be stored.
+    Ready,
+    /// Being written to the store.
+    Storing,
+}
+
+/// A run of old data on its way.
+pub(super) struct Copy {
+    pub(super) start: u64,
+    pub(super) count: u32,
+    pub(super) state: State,
+    /// Held writes that wait for the data to be in memory.
+    pub(super) readers: Queue<0>,
+    /// Held writes that wait for it to be in the store.
+    pub(super) storers: Queue<0>,
+    /// Link 0: queue of the copy's state, or its batch. Link 1: queue of copies whose pages go, which may be a former life of this entry.
+    links: Links,
+}
+
+impl Copy {
+    pub(super) fn range(&self) -> BlockRange {
+        BlockRange {
+            start: self.start,
+            count: u64::from(self.count),
+        }
+    }
+}
+
+impl Linked for Copy {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    fn link(&self, link: usize) -> u32 {
+        self.links[link]
+    }
+}
+
+/// All copies; as many as there may ever be.
+pub(super) struct Copies {
+    pub(super) slab: Vec<Copy>,
+    free: Queue<0>,
+    planned: Queue<0>,
+    ready: Queue<0>,
+    freed: Queue<1>,
+    ready_blocks: u32,
+}
+
+impl Copies {
+    pub(super) fn new(count: u32) -> Result<Self, NoMemory> {
+        let copy = || Copy {
+            start: 0,
+            count: 0,
+            state: State::Free,
+            readers: Queue::new(),
+            storers: Queue::new(),
+            links: UNLINKED,
+        };
+        let mut slab = filled(count as usize, copy)?;
+        let mut free = Queue::new();
+        (0..count).for_each(|id| free.push(&mut slab, id));
+        Ok(Self {
+            slab,
+            free,
+            planned: Queue::new(),
+            ready: Queue::new(),
+            freed: Queue::new(),
+            ready_blocks: 0,
+        })
+    }
+
+    pub(super) fn get(&mut self, id: u32) -> &mut Copy {
+        &mut self.slab[id as usize]
+    }
+
+    /// The entry that [`Copies::plan`] would use. There is one while the pool has room: a copy has at least a block.
+    pub(super) fn next_free(&self) -> Option<u32> {
+        self.free.first()
+    }
+
+    /// A copy of `count` blocks from `start` is to be read.
+    pub(super) fn plan(&mut self, start: u64, count: u32) {
+        if let Some(id) = self.free.pop(&mut self.slab) {
+            let copy = self.get(id);
+            (copy.start, copy.count, copy.state) = (start, count, State::Planned);
+            self.planned.push(&mut self.slab, id);
+        }
+    }
+
+    /// The next copy to ask for; from now on it is being read.
+    pub(super) fn pop_planned(&mut self) -> Option<u32> {
+        let id = self.planned.pop(&mut self.slab)?;
+        self.get(id).state = State::Reading;
+        Some(id)
+    }
+
+    /// The copy is in memory.
+    pub(super) fn ready(&mut self, id: u32) {
+        self.get(id).state = State::Ready;
+        self.ready.push(&mut self.slab, id);
+        self.ready_blocks += self.get(id).count;
+    }
+
+    /// Blocks that could be stored.
+    pub(super) fn ready_blocks(&self) -> u32 {
+        self.ready_blocks
+    }
+
+    /// Copies to be stored together, of up to `limit` blocks but at least one copy, and the sum of their blocks.
+    pub(super) fn gather(&mut self, limit: u32) -> (Queue<0>, u32) {
+        let (mut batch, mut blocks) = (Queue::new(), 0);
+        while let Some(id) = self.ready.first() {
+            let count = self.get(id).count;
+            if blocks > 0 && blocks + count > limit {
+                break;
+            }
+            self.ready.pop(&mut self.slab);
+            self.get(id).state = State::Storing;
+            batch.push(&mut self.slab, id);
+            blocks += count;
+        }
+        self.ready_blocks -= blocks;
+        (batch, blocks)
+    }
+
+    /// The copy has been stored: its entry is free, and [`Copies::pop_freed`] will tell to free its pages.
+    pub(super) fn free(&mut self, id: u32) {
+        self.get(id).state = State::Free;
+        self.free.push(&mut self.slab, id);
+        self.freed.push(&mut self.slab, id);
+    }
+
+    /// The next copy whose pages go.
+    pub(super) fn pop_freed(&mut self) -> Option<u32> {
+        self.freed.pop(&mut self.slab)
+    }
+
+    /// Whether [`Copies::pop_freed`] has something to tell.
+    pub(super) fn any_freed(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        bytes(&self.slab)
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What happens to an engine, and what it wants done.
+
+use super::copies::State;
+use super::held::Kind;
+use super::{Action, Batch, BatchId, CopyId, Engine, Token};
+use crate::cow::lazy::LazyCell;
+use crate::cow::map::Place;
+use crate::cow::saved::{Saved, SavedPage};
+use crate::store::MAX_SLOTS;
+use crate::{BlockRange, NoMemory};
+
+impl Engine {
+    /// A write to `range` of the original device is held: it is released once all of the range is saved, in memory at least.
+    ///
+    /// Nothing is lost by telling of a write that may pass: it is released at once. Blocks outside of the device do not count.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`], also after [`Engine::fail`]: the engine does not hold this write; the caller calls `fail` and sends it on.
+    pub fn write<C: LazyCell<SavedPage>>(
+        &mut self,
+        saved: &Saved<C>,
+        token: Token,
+        range: BlockRange,
+    ) -> Result<(), NoMemory> {
+        self.stats.held += 1;
+        self.hold(saved, Kind::Origin, token, range)
+    }
+
+    /// A write to `range` of the image is held: it is released once all of the range has its place in the store, which
+    /// [`Engine::resolve`] then tells, for good.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::write`].
+    pub fn image_write<C: LazyCell<SavedPage>>(
+        &mut self,
+        saved: &Saved<C>,
+        token: Token,
+        range: BlockRange,
+    ) -> Result<(), NoMemory> {
+        self.stats.image_writes += 1;
+        self.hold(saved, Kind::Image, token, range)
+    }
+
+    fn hold<C: LazyCell<SavedPage>>(
+        &mut self,
+        saved: &Saved<C>,
+        kind: Kind,
+        token: Token,
+        range: BlockRange,
+    ) -> Result<(), NoMemory> {
+        if self.failed {
+            return Err(NoMemory);
+        }
+        let id = self.held.add(kind, token, range.clip(self.blocks))?;
+        self.skim(id);
+        let held = self.held.get(id);
+        if held.planned < held.end {
+            self.held.starve(id);
+        }
+        self.go_on(id);
+        self.plan(saved).inspect_err(|_| self.held.forget(id))
+    }
+
+    /// The read that [`Action::Read`] asked for has ended; `ok` if the data of the copy's whole range is in its pages.
+    ///
+    /// From here on writers pass over these blocks. Ignored after [`Engine::fail`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`], or not `ok`: the caller calls [`Engine::fail`].
+    pub fn read_done<C: LazyCell<SavedPage>>(
+        &mut self,
+        saved: &Saved<C>,
+        copy: CopyId,
+        ok: bool,
+    ) -> Result<(), NoMemory> {
+        let reading = self
+            .copies
+            .slab
+            .get(copy.0 as usize)
+            .is_some_and(|copy| copy.state == State::Reading);
+        debug_assert!(reading || self.failed, "no such copy is being read");
+        if self.failed || !reading {
+            return Ok(());
+        }
+        if !ok {
+            return Err(NoMemory);
+        }
+        let range = self.copies.get(copy.0).range();
+        self.map.replace(range.start, Place::Memory(copy.0));
+        saved.set(range);
+        self.stats.saved_blocks += range.count;
+        let mut readers = core::mem::take(&mut self.copies.get(copy.0).readers);
+        self.copies.ready(copy.0);
+        while let Some(id) = readers.pop(&mut self.held.slab) {
+            self.wake(id);
+        }
+        self.plan(saved)
+    }
+
+    /// The store that [`Action::Store`] asked for has ended well; its copies lie in the slots from `slot` on. If it ended badly, or there
+    /// are no slots to be had, [`Engine::fail`] is called instead.
+    ///
+    /// Ignored after `fail`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`], or a slot beyond [`MAX_SLOTS`]: the caller calls `fail`.
+    pub fn store_done<C: LazyCell<SavedPage>>(
+        &mut self,
+        saved: &Saved<C>,
+        batch: BatchId,
+        slot: u64,
+    ) -> Result<(), NoMemory> {
+        let Some(stored) = self.batches.get_mut(batch.0 as usize) else {
+            return Ok(());
+        };
+        let Batch { mut copies, blocks } = core::mem::take(stored);
+        debug_assert!(blocks > 0 || self.failed, "no such batch is being stored");
+        if self.failed || blocks == 0 {
+            return Ok(());
+        }
+        if slot.saturating_add(u64::from(blocks)) > MAX_SLOTS {
+            return Err(NoMemory);
+        }
+        self.batches_in_flight -= 1;
+        self.pool_used -= blocks;
+        self.stats.stores += 1;
+        self.stats.store_blocks += u64::from(blocks);
+        let mut slot = slot;
+        while let Some(id) = copies.pop(&mut self.copies.slab) {
+            let copy = self.copies.get(id);
+            let (start, count) = (copy.start, copy.count);
+            let mut storers = core::mem::take(&mut copy.storers);
+            self.copies.free(id);
+            self.map.replace(start, Place::Stored(slot));
+            self.map.join(start);
+            slot += u64::from(count);
+            while let Some(id) = storers.pop(&mut self.held.slab) {
+                self.wake(id);
+            }
+        }
+        self.plan(saved)
+    }
+
+    /// What is to be done next, `None` for nothing at the moment. Never allocates.
+    pub fn next_action(&mut self) -> Option<Action> {
+        if self.failed {
+            return self
+                .held
+                .pop_released()
+                .map(|token| Action::Release { token });
+        }
+        // Pages go before others are asked for: the bound of the pool holds, and a copy's number is not used twice.
+        if let Some(copy) = self.copies.pop_freed() {
+            return Some(Action::FreeCopy { copy: CopyId(copy) });
+        }
+        if let Some(token) = self.held.pop_released() {
+            return Some(Action::Release { token });
+        }
+        if let Some(copy) = self.copies.pop_planned() {
+            let range = self.copies.get(copy).range();
+            self.stats.copy_reads += 1;
+            self.stats.copy_read_blocks += range.count;
+            return Some(Action::Read {
+                copy: CopyId(copy),
+                range,
+            });
+        }
+        self.next_store()
+    }
+
+    /// A store, if copies are ready and none is under way, or there is enough for a large one and not too many are.
+    fn next_store(&mut self) -> Option<Action> {
+        let (ready, limit) = (self.copies.ready_blocks(), self.limits.store_batch_blocks);
+        let large = ready >= limit && self.batches_in_flight < self.limits.stores_in_flight;
+        if ready == 0 || !large && self.batches_in_flight > 0 {
+            return None;
+        }
+        let at = self.batches.iter().position(|batch| batch.blocks == 0)?;
+        let (copies, blocks) = self.copies.gather(limit);
+        self.batches[at] = Batch { copies, blocks };
+        self.batches_in_flight += 1;
+        Some(Action::Store {
+            batch: BatchId(u32::try_from(at).unwrap_or(u32::MAX)),
+            blocks,
+        })
+    }
+
+    /// Gives the snapshot up, or ends it: all held writes come out as [`Action::Release`], and nothing else comes out any more.
+    /// [`Saved::covers`] is true of everything. Never allocates.
+    ///
+    /// The pages of copies, and reads and stores under way, are the caller's to wait for and to free.
+    pub fn fail<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>) {
+        saved.release_all();
+        if !self.failed {
+            self.failed = true;
+            self.held.release_all();
+        }
+    }
+
+    /// What the held write waited for has come.
+    fn wake(&mut self, id: u32) {
+        self.held.get(id).waiting = false;
+        self.go_on(id);
+    }
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The difference storage: where saved blocks are put.
+
+mod space;
+
+pub use space::{StoreSpace, MAX_SLOTS};
