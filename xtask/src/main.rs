@@ -4,9 +4,14 @@
 mod apt;
 mod cache;
 mod guest;
+mod klog;
+mod modules;
+mod programs;
 mod setup;
 mod sh;
 mod tools;
+mod vm;
+mod vm_command;
 
 use std::process::ExitCode;
 
@@ -28,6 +33,14 @@ enum Action {
         #[arg(long)]
         refresh: bool,
     },
+    /// Builds the kernel modules, for every kernel or those named
+    Modules {
+        /// A kernel: 6.1, 6.12 or 7.3
+        #[arg(long)]
+        kernel: Vec<String>,
+    },
+    /// Runs a command in a virtual machine with the freshly built modules and commands
+    Vm(vm_command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +56,12 @@ fn main() -> ExitCode {
 fn run(action: Action) -> Result<()> {
     match action {
         Action::Setup { refresh } => setup::ensure(refresh).map(drop),
+        Action::Modules { kernel } => {
+            let setup = setup::ensure(false)?;
+            modules::build(&setup, &setup.chosen(&kernel)?)?;
+            sh::say("the modules are in target/modules");
+            Ok(())
+        }
+        Action::Vm(arguments) => vm_command::run(&arguments),
     }
 }

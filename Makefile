@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# For people. Every target is one call of xtask (see xtask/src/main.rs); `make help` lists them.
+
+.DEFAULT_GOAL := help
+XTASK = @sh xtask/run.sh
+
+.PHONY: help demo test check modules install uninstall setup clean
+
+help: ## this list
+	@echo 'make TARGET    [KERNEL=6.1|6.12|7.3] [HOST=1]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo
+	@echo 'HOST=1 runs the demo on this machine in place of a virtual one; KERNEL chooses the kernel (demo, test, modules).'
+	@echo 'cargo xtask vm -- COMMAND runs a command in a virtual machine with the modules.'
+
+demo: ## full, incremental and differential backup of two live disks, restored and verified
+	$(XTASK) demo $(if $(KERNEL),--kernel $(KERNEL)) $(if $(HOST),--host)
+
+test: ## every test: core, user space, and the modules on all kernels in virtual machines
+	$(XTASK) test $(if $(KERNEL),--kernel $(KERNEL))
+
+check: ## formatting, lints, the layer rule, licences, documentation
+	$(XTASK) check
+
+modules: ## the kernel modules, into target/modules
+	$(XTASK) modules $(if $(KERNEL),--kernel $(KERNEL))
+
+install: ## modules for the running kernel and the command, onto this machine
+	$(XTASK) install
+
+uninstall: ## takes them off again
+	$(XTASK) install --remove
+
+setup: ## makes the cache (the other targets do it by themselves)
+	$(XTASK) setup
+
+clean: ## removes target/ (the cache stays)
+	$(XTASK) clean

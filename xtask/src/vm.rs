@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One run of a guest: disks, an exchange folder, a script; its output line by line; the check of its kernel's log.
+//!
+//! The guest has two serial lines. The first is the kernel's console, kept in `kernel.log`. The second is the
+//! script's output, handed to the caller as it comes and kept in `output.log`; its last line is `@@END NONCE CODE`.
+//! A run without that line has crashed or hung.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::Setup;
+use crate::tools::Kernel;
+use crate::{cache, klog, sh};
+
+/// A disk of the guest, a sparse file outside; found inside as `/dev/disk/by-id/virtio-SERIAL`.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    pub(crate) serial: String,
+    pub(crate) bytes: u64,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(crate) struct Spec<'a> {
+    /// The run's folder is `target/vm/NAME`.
+    pub(crate) name: String,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) disks: Vec<Disk>,
+    /// Added to the kernel's command line.
+    pub(crate) append: String,
+    /// The bash script.
+    pub(crate) script: String,
+    /// Programs for /usr/local/bin.
+    pub(crate) programs: Vec<PathBuf>,
+    /// A folder with modules and the index files that depmod made.
+    pub(crate) modules: Option<PathBuf>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The script's exit code, if it came to its end.
+    pub(crate) code: Option<i32>,
+    /// What the kernel's log complains about, with an excerpt.
+    pub(crate) complaint: Option<String>,
+    /// The guest was stopped at its time limit.
+    pub(crate) timed_out: bool,
+    pub(crate) seconds: f32,
+    /// The run's folder.
+    pub(crate) dir: PathBuf,
+}
+
+impl Outcome {
+    /// One sentence on what went wrong, if anything did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let logs = self.dir.display();
+        if let Some(complaint) = &self.complaint {
+            return Some(format!("the kernel complained:\n{complaint}\n(logs in {logs})"));
+        }
+        match self.code {
+            Some(0) => None,
+            Some(code) => Some(format!("the script ended with {code} (logs in {logs})")),
+            None if self.timed_out => {
+                Some(format!("the guest hung: stopped after {:.0} s (logs in {logs})", self.seconds))
+            }
+            None => Some(format!("the guest died before the script's end (logs in {logs})")),
+        }
+    }
+}
+
+/// Where the exchange folder of a run is.
+pub(crate) fn share(name: &str) -> PathBuf {
+    sh::target().join("vm").join(name).join("share")
+}
+
+/// Runs a guest to its end.
+pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let dir = sh::target().join("vm").join(&spec.name);
+    let share = dir.join("share");
+    let disks = dir.join("disks");
+    // The share may have been filled by the caller already.
+    fs::create_dir_all(&share)?;
+    cache::remove_tree(&disks)?;
+    fs::create_dir_all(&disks)?;
+    for name in ["exit-code", "dmesg.txt"] {
+        let _ = fs::remove_file(share.join(name));
+    }
+    for name in ["kernel.log", "output.log"] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+
+    let nonce = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
+    fs::write(share.join("nonce"), format!("{nonce}\n"))?;
+    fs::write(share.join("run"), &spec.script)?;
+    cache::remove_tree(&share.join("bin"))?;
+    for program in &spec.programs {
+        sh::copy_into(program, &share.join("bin"))?;
+    }
+    cache::remove_tree(&share.join("modules"))?;
+    if let Some(modules) = &spec.modules {
+        for entry in fs::read_dir(modules)? {
+            let path = entry?.path();
+            if path.is_file() {
+                sh::copy_into(&path, &share.join("modules"))?;
+            }
+        }
+    }
+
+    let accel = accel(setup)?;
+    let mut command = setup.tree.command("setpriv")?;
+    command.args(["--pdeathsig", "TERM", "timeout", "--foreground", "-k", "5"]);
+    command.arg(spec.timeout.as_secs().to_string());
+    command.args(base_arguments(setup, spec.kernel, &accel, spec.cpus, spec.memory_mib, &spec.append));
+    command.args(["-chardev", &format!("file,id=console,path={}", dir.join("kernel.log").display())]);
+    command.args(["-serial", "chardev:console", "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]);
+    command.args(["-virtfs", &format!("local,path={},mount_tag=host,security_model=none", share.display())]);
+    command.args([
+        "-virtfs",
+        &format!("local,path={},mount_tag=repo,security_model=none,readonly=on", sh::root().display()),
+    ]);
+    command.args(drive("root", &setup.guest.root(), true));
+    for disk in &spec.disks {
+        let path = disks.join(format!("{}.raw", disk.serial));
+        File::create(&path)?.set_len(disk.bytes)?;
+        command.args(drive(&disk.serial, &path, false));
+    }
+
+    let start = Instant::now();
+    let mut log = File::create(dir.join("output.log"))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(dir.join("qemu.log"))?)
+        .spawn()
+        .context("cannot start the guest")?;
+    let mut code = None;
+    let mut reader = BufReader::new(child.stdout.take().context("no output")?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if let Some(end) = text.strip_prefix("@@END ").and_then(|t| t.strip_prefix(&nonce)) {
+            code = end.trim().parse().ok();
+            continue;
+        }
+        writeln!(log, "{:8.2} {text}", start.elapsed().as_secs_f32())?;
+        on_line(text);
+    }
+    let status = child.wait()?;
+    // `timeout` says 124, or 137 when it had to kill.
+    let timed_out = matches!(status.code(), Some(124 | 137));
+    let text = fs::read(dir.join("kernel.log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    if text.is_empty() && code.is_none() && !timed_out {
+        bail!("qemu failed: {}", fs::read_to_string(dir.join("qemu.log")).unwrap_or_default().trim_end());
+    }
+    // The log as dmesg had it may hold what a busy console dropped.
+    let dmesg = fs::read(share.join("dmesg.txt")).unwrap_or_default();
+    let complaint = klog::complaint(&text).or_else(|| klog::complaint(&String::from_utf8_lossy(&dmesg)));
+    Ok(Outcome { code, complaint, timed_out, seconds: start.elapsed().as_secs_f32(), dir })
+}
+
+fn drive(serial: &str, path: &Path, read_only: bool) -> [String; 4] {
+    let extra = if read_only { ",readonly=on" } else { ",discard=unmap,detect-zeroes=unmap" };
+    [
+        "-drive".into(),
+        format!("if=none,id=drive-{serial},file={},format=raw,cache=unsafe,aio=threads{extra}", path.display()),
+        "-device".into(),
+        format!("virtio-blk-pci,drive=drive-{serial},serial={serial}"),
+    ]
+}
+
+fn base_arguments(setup: &Setup, kernel: &Kernel, accel: &str, cpus: u32, memory_mib: u32, append: &str) -> Vec<String> {
+    let cpu = if accel.starts_with("kvm") { "host" } else { "max" };
+    let append = format!(
+        "console=ttyS0 quiet loglevel=7 panic=-1 oops=panic no_timer_check tsc=reliable \
+         rcupdate.rcu_cpu_stall_timeout=60 random.trust_cpu=on net.ifnames=0 {append}"
+    );
+    let mut arguments: Vec<String> = ["qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-machine", "pc"]
+        .map(String::from)
+        .to_vec();
+    arguments.extend(["-smp".into(), cpus.to_string(), "-m".into(), memory_mib.to_string()]);
+    arguments.extend(["-kernel".into(), setup.guest.kernel(kernel).display().to_string()]);
+    arguments.extend(["-initrd".into(), setup.guest.initrd(kernel).display().to_string()]);
+    arguments.extend(["-append".into(), append]);
+    arguments.extend(
+        ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci"].map(String::from),
+    );
+    arguments
+}
+
+/// The accelerator: KVM only where a tiny guest really comes up under it within seconds, asked once a boot of the
+/// machine. `BLKSNAP_ACCEL` overrides it.
+fn accel(setup: &Setup) -> Result<String> {
+    const TCG: &str = "tcg,thread=multi";
+    if let Ok(accel) = std::env::var("BLKSNAP_ACCEL") {
+        return Ok(accel);
+    }
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return Ok(TCG.into());
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let file = cache::dir()?.join("accel.txt");
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    if let Some(accel) = text.strip_prefix(&boot) {
+        return Ok(accel.trim().into());
+    }
+    sh::say("trying KVM with a tiny guest");
+    let kernel = setup.kernels.last().context("no kernel")?;
+    let mut command = setup.tree.command("timeout")?;
+    command.args(["-k", "1", "8"]);
+    command.args(base_arguments(setup, kernel, "kvm", 1, 256, "guest.probe"));
+    command.args(["-serial", "null", "-serial", "stdio"]);
+    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    let good = String::from_utf8_lossy(&out.stdout).contains("GUEST-PROBE-OK");
+    let accel = if good { "kvm" } else { TCG };
+    sh::say(if good { "KVM works here" } else { "KVM does not work here: the guests are emulated" });
+    fs::write(&file, format!("{boot}{accel}"))?;
+    Ok(accel.into())
+}
