@@ -6,8 +6,8 @@ pub const MAX_SLOTS: u64 = 1 << 35;
 
 /// The slots of one snapshot's difference storage: handed out in ascending order, never taken back.
 ///
-/// A store that can grow does so in portions, ahead of use: when less than half a portion is free, [`StoreSpace::wants_growth`] says
-/// how much to add.
+/// A store that can grow does so in portions, ahead of use: when less than half a portion is free, or less than was asked for in vain,
+/// [`StoreSpace::wants_growth`] says how much to add.
 ///
 /// # Invariants
 ///
@@ -18,6 +18,8 @@ pub struct StoreSpace {
     capacity: u64,
     limit: u64,
     portion: u64,
+    /// Slots that were asked for in vain.
+    missed: u64,
 }
 
 impl StoreSpace {
@@ -31,24 +33,27 @@ impl StoreSpace {
             capacity: capacity.min(limit),
             limit,
             portion,
+            missed: 0,
         }
     }
 
     /// The first of `count` slots that follow each other, now taken; `None` if there are not as many. See [`StoreSpace::full`] for what then.
     pub fn allocate(&mut self, count: u32) -> Option<u64> {
-        let slot = self.used;
-        let used = slot + u64::from(count);
-        (used <= self.capacity).then(|| {
-            self.used = used;
-            slot
-        })
+        let (slot, count) = (self.used, u64::from(count));
+        if count > self.capacity - self.used {
+            self.missed = count;
+            return None;
+        }
+        self.missed = 0;
+        self.used += count;
+        Some(slot)
     }
 
     /// How many slots to add now, if any. The one who adds them asks again after [`StoreSpace::grown`], and not meanwhile.
     pub fn wants_growth(&self) -> Option<u64> {
         let free = self.capacity - self.used;
         let growth = self.portion.min(self.limit - self.capacity);
-        (growth > 0 && free < self.portion.div_ceil(2)).then_some(growth)
+        (growth > 0 && free < self.portion.div_ceil(2).max(self.missed)).then_some(growth)
     }
 
     /// `slots` were added; beyond the limit they are not used.

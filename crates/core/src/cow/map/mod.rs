@@ -9,6 +9,8 @@
 
 mod entry;
 mod group;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 
