@@ -66,6 +66,35 @@ pub fn try_arc<T>(value: T) -> Result<Arc<T>> {
     Arc::try_new(value).map_err(|_| Errno::ENOMEM)
 }
 
+/// An `Arc` of a value, or the value back when there is no memory. Sleeps.
+pub fn try_arc_or<T>(value: T) -> core::result::Result<Arc<T>, T> {
+    match Arc::<T>::try_new_uninit() {
+        Ok(mut arc) => {
+            match Arc::get_mut(&mut arc) {
+                Some(place) => {
+                    place.write(value);
+                }
+                None => return Err(value),
+            }
+            // SAFETY: written just above.
+            Ok(unsafe { arc.assume_init() })
+        }
+        Err(_) => Err(value),
+    }
+}
+
+/// A `Vec` of `len` values that `make` gives, or `ENOMEM`. Sleeps.
+pub fn try_vec_with<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Vec<T>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    for slot in v.spare_capacity_mut().iter_mut().take(len) {
+        slot.write(make());
+    }
+    // SAFETY: the capacity is at least `len` and the first `len` slots were just written.
+    unsafe { v.set_len(len) };
+    Ok(v)
+}
+
 /// A `Vec` of `len` copies of `value`, or `ENOMEM`. Sleeps.
 pub fn try_vec<T: Clone>(len: usize, value: T) -> Result<Vec<T>> {
     let mut v = Vec::new();

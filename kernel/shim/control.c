@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* /dev/blksnap-control: a session for each open file. */
+#include <linux/compat.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include "snap.h"
+
+static void *ctx;
+static long (*on_open)(void *ctx, void **session);
+static void (*on_release)(void *session);
+static long (*on_ioctl)(void *session, u32 cmd, u64 arg);
+
+static int control_open(struct inode *inode, struct file *file)
+{
+	return on_open(ctx, &file->private_data);
+}
+
+static int control_release(struct inode *inode, struct file *file)
+{
+	on_release(file->private_data);
+	return 0;
+}
+
+static long control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return on_ioctl(file->private_data, cmd, arg);
+}
+
+static const struct file_operations control_fops = {
+	.owner = THIS_MODULE,
+	.open = control_open,
+	.release = control_release,
+	.unlocked_ioctl = control_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice control = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "blksnap-control",
+	.mode = 0600,
+	.fops = &control_fops,
+};
+
+int bsk_control_init(void *context, long (*open)(void *ctx, void **session), void (*release)(void *session),
+		     long (*ioctl)(void *session, u32 cmd, u64 arg))
+{
+	ctx = context;
+	on_open = open;
+	on_release = release;
+	on_ioctl = ioctl;
+	return misc_register(&control);
+}
+
+void bsk_control_exit(void)
+{
+	misc_deregister(&control);
+}

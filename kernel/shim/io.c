@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Our own bios: reads of the origin, reads and writes of a difference storage
+ * device. They come from a bio_set of the snapshot, so that they can be had
+ * under memory pressure. A completed one goes to the worker that sent it.
+ */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include "io.h"
+#include "snap.h"
+
+static struct bsk_io *to_io(struct bio *bio)
+{
+	return container_of(bio, struct bsk_io, bio);
+}
+
+void *bsk_bioset_new(u32 pool)
+{
+	struct bio_set *set = kzalloc(sizeof(*set), GFP_KERNEL);
+
+	if (!set)
+		return NULL;
+	if (bioset_init(set, pool, offsetof(struct bsk_io, bio), BIOSET_NEED_BVECS)) {
+		kfree(set);
+		return NULL;
+	}
+	return set;
+}
+
+void bsk_bioset_free(void *set)
+{
+	bioset_exit(set);
+	kfree(set);
+}
+
+static void bsk_io_end(struct bio *bio)
+{
+	struct bsk_io *io = to_io(bio);
+	struct bsk_worker *w = io->worker;
+
+	/* See bsk_worker_stop: the worker may be done with us before the kick. */
+	rcu_read_lock();
+	llist_add(&io->node, &w->done);
+	bsk_worker_kick(w);
+	rcu_read_unlock();
+}
+
+struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs)
+{
+	struct bio *bio = bio_alloc_bioset(bdev, vecs, write ? REQ_OP_WRITE : REQ_OP_READ,
+					   GFP_NOIO, set);
+	struct bsk_io *io = to_io(bio);
+
+	io->worker = NULL;
+	io->a = 0;
+	io->b = 0;
+	bio->bi_iter.bi_sector = sector;
+	bio->bi_end_io = bsk_io_end;
+	return io;
+}
+
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector)
+{
+	struct bio *bio = bio_alloc_clone(bdev, src, GFP_NOIO, set);
+	struct bsk_io *io;
+
+	if (!bio)
+		return NULL;
+	io = to_io(bio);
+	io->worker = NULL;
+	io->a = 0;
+	io->b = 0;
+	bio_advance_iter(bio, &bio->bi_iter, from);
+	bio->bi_iter.bi_size = len;
+	bio->bi_iter.bi_sector = sector;
+	/* Hints of the image's user must not change what this read is. */
+	bio->bi_opf = op_is_write(bio_op(src)) ? REQ_OP_WRITE : REQ_OP_READ;
+	bio->bi_end_io = bsk_io_end;
+	return io;
+}
+
+bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off)
+{
+	return bio_add_page(&io->bio, page, len, off) == len;
+}
+
+void bsk_io_tag(struct bsk_io *io, u64 a, u64 b)
+{
+	io->a = a;
+	io->b = b;
+}
+
+u64 bsk_io_tag_a(const struct bsk_io *io)
+{
+	return io->a;
+}
+
+u64 bsk_io_tag_b(const struct bsk_io *io)
+{
+	return io->b;
+}
+
+int bsk_io_status(const struct bsk_io *io)
+{
+	return blk_status_to_errno(io->bio.bi_status);
+}
+
+void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w)
+{
+	io->worker = w;
+	submit_bio_noacct(&io->bio);
+	barrier();	/* no tail call: the hook knows us by the return address */
+}
+
+static void bsk_forward_end(struct bio *bio)
+{
+	struct bsk_io *io = to_io(bio);
+	struct bio *req = io->req;
+	void (*done)(void *, struct bio *, int) = io->done;
+	void *cookie = (void *)(unsigned long)io->a;
+	int err = blk_status_to_errno(bio->bi_status);
+
+	bio_put(bio);
+	rcu_read_lock();	/* see Forward in kern/io.rs */
+	done(cookie, req, err);
+	rcu_read_unlock();
+}
+
+bool bsk_io_forward(void *set, void *bdev, struct bio *req,
+		    void (*done)(void *cookie, struct bio *req, int err), void *cookie)
+{
+	struct bio *bio = bio_alloc_clone(bdev, req, GFP_NOIO, set);
+	struct bsk_io *io;
+
+	if (!bio)
+		return false;
+	io = to_io(bio);
+	io->req = req;
+	io->done = done;
+	io->a = (unsigned long)cookie;
+	bio->bi_opf = REQ_OP_READ | (req->bi_opf & (REQ_SYNC | REQ_IDLE));
+	bio->bi_end_io = bsk_forward_end;
+	submit_bio_noacct(bio);
+	barrier();
+	return true;
+}
+
+void bsk_io_free(struct bsk_io *io)
+{
+	bio_put(&io->bio);
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Pages that hold copied blocks, and moving bytes between them and a bio. */
+#include <linux/bio.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include "snap.h"
+
+struct page *bsk_page_alloc(bool wait)
+{
+	gfp_t gfp = wait ? GFP_NOIO | __GFP_NORETRY : GFP_NOWAIT;
+
+	return alloc_page(gfp | __GFP_NOWARN);
+}
+
+void bsk_page_free(struct page *page)
+{
+	__free_page(page);
+}
+
+/* Walks len bytes of the bio from its byte `from`; the bio itself stays as it is. */
+#define bsk_for_each(bv, it, bio, from, len)					\
+	for ((it) = (bio)->bi_iter,						\
+	     bio_advance_iter((bio), &(it), (from)),				\
+	     (it).bi_size = min_t(u32, (it).bi_size, (len));			\
+	     (it).bi_size && ((bv) = bio_iter_iovec((bio), (it)), true);	\
+	     bio_advance_iter_single((bio), &(it), (bv).bv_len))
+
+void bsk_page_from_bio(struct page *page, u32 at, struct bio *bio, u32 from, u32 len)
+{
+	struct bvec_iter it;
+	struct bio_vec bv;
+
+	bsk_for_each(bv, it, bio, from, len) {
+		memcpy_from_bvec(page_address(page) + at, &bv);
+		at += bv.bv_len;
+	}
+}
+
+void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len)
+{
+	struct bvec_iter it;
+	struct bio_vec bv;
+
+	bsk_for_each(bv, it, bio, to, len) {
+		memcpy_to_bvec(&bv, page_address(page) + at);
+		at += bv.bv_len;
+	}
+}

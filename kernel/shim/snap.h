@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What blksnap.ko needs of the kernel, as opaque handles and scalars.
+ * kernel/src/sys.rs mirrors this file line by line.
+ *
+ * Contexts are named at each group: P may sleep; A any context, atomic too.
+ */
+#ifndef BSK_SNAP_H
+#define BSK_SNAP_H
+
+#include <linux/types.h>
+
+struct bio;
+struct bsk_io;
+struct bsk_worker;
+struct page;
+
+/* sync.c: locks. Lock classes are small numbers, so that lockdep tells them apart. */
+void *bsk_mutex_new(u32 class);				/* P */
+void bsk_mutex_free(void *m);
+void bsk_mutex_lock(void *m);				/* P */
+void bsk_mutex_unlock(void *m);
+void *bsk_spin_new(u32 class);				/* P */
+void bsk_spin_free(void *l);
+unsigned long bsk_spin_lock(void *l);			/* A */
+void bsk_spin_unlock(void *l, unsigned long flags);
+void *bsk_wait_new(void);				/* P */
+void bsk_wait_free(void *w);
+void bsk_wait_wake(void *w);				/* A */
+/* Sleeps until ready(ctx) or the time is over: 1 ready, 0 time over, -ERESTARTSYS. */
+long bsk_wait_until(void *w, bool (*ready)(void *ctx), void *ctx, u32 ms, bool interruptible); /* P */
+void bsk_rcu_lock(void);				/* A */
+void bsk_rcu_unlock(void);				/* A */
+void bsk_synchronize_rcu(void);				/* P */
+
+/* misc.c */
+u64 bsk_ktime_ns(void);					/* A */
+u64 bsk_real_ns(void);					/* A */
+void bsk_uuid(u8 out[16]);				/* A */
+u64 bsk_free_memory(void);				/* A: bytes that are free or easily made so */
+unsigned long bsk_copy_from_user(void *to, u64 from, unsigned long n);	/* P; bytes not copied */
+unsigned long bsk_copy_to_user(u64 to, const void *from, unsigned long n);
+long bsk_strndup_user(u64 from, char *to, unsigned long n);	/* P; length or -errno */
+bool bsk_capable_admin(void);
+
+/* worker.c: a work item with three lists that any context may push to. */
+struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx));	/* P */
+void bsk_worker_start(struct bsk_worker *w, void *ctx);
+void bsk_worker_kick(struct bsk_worker *w);		/* A */
+void bsk_worker_kick_in(struct bsk_worker *w, u32 ms);	/* A */
+void bsk_worker_stop(struct bsk_worker *w);		/* P: waits for a running one */
+void bsk_worker_free(struct bsk_worker *w);		/* P */
+void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
+struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */
+struct bio *bsk_bio_next(struct bio *bio);		/* unlinks and returns the next */
+struct bsk_io *bsk_worker_done(struct bsk_worker *w);	/* completed own bios, oldest first */
+struct bsk_io *bsk_io_next(struct bsk_io *io);
+int bsk_worker_init(void);				/* P: at module load */
+void bsk_worker_exit(void);
+
+/* page.c */
+struct page *bsk_page_alloc(bool wait);			/* P if wait */
+void bsk_page_free(struct page *page);			/* A */
+void bsk_page_from_bio(struct page *page, u32 at, struct bio *bio, u32 from, u32 len);	/* A */
+void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len);	/* A */
+
+/* bio.c: bios of others */
+u32 bsk_bio_op(const struct bio *bio);			/* A: 0 read, 1 write, 2 discard, 3 other with data range, 4 flush */
+u64 bsk_bio_sector(const struct bio *bio);		/* A: as it stands in the bio */
+u64 bsk_bio_disk_sector(const struct bio *bio);		/* A: from the start of the disk */
+u64 bsk_bio_sectors(const struct bio *bio);		/* A */
+void bsk_bio_end(struct bio *bio, int err);		/* A */
+
+/* io.c: our own bios, with a tag; completion puts them on the worker's list */
+void *bsk_bioset_new(u32 pool);				/* P */
+void bsk_bioset_free(void *set);			/* P */
+struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs);	/* P, NOIO, cannot fail */
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector); /* P, NOIO; NULL */
+bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off);
+void bsk_io_tag(struct bsk_io *io, u64 a, u64 b);
+u64 bsk_io_tag_a(const struct bsk_io *io);
+u64 bsk_io_tag_b(const struct bsk_io *io);
+int bsk_io_status(const struct bsk_io *io);
+void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w);	/* P */
+/* An image read sent whole to the origin; done(req, cookie, err) runs in the completion, A. false: no memory */
+bool bsk_io_forward(void *set, void *bdev, struct bio *req, void (*done)(void *cookie, struct bio *req, int err), void *cookie); /* P */
+void bsk_io_free(struct bsk_io *io);			/* A */
+
+/* bdev.c */
+long bsk_bdev_open_path(const char *path, bool exclusive, void **out);	/* P */
+long bsk_bdev_open_dev(u32 major, u32 minor, void **out);		/* P */
+void bsk_bdev_close(void *h);				/* P */
+void *bsk_bdev_of(void *h);				/* the block_device of a handle */
+u64 bsk_bdev_sectors(void *bdev);			/* A */
+u32 bsk_bdev_logical(void *bdev);
+u32 bsk_bdev_major(void *bdev);
+u32 bsk_bdev_minor(void *bdev);
+u64 bsk_bdev_start(void *bdev);				/* A: first sector on the disk */
+bool bsk_bdev_overlaps(void *a, void *b);		/* same disk, common sectors */
+/* Freezes the file systems on the device and, for a disk, on its partitions; undone by thaw. */
+long bsk_bdev_freeze(void *bdev, void **token);		/* P */
+void bsk_bdev_thaw(void *token);			/* P */
+
+/* file.c: a file as difference storage */
+long bsk_file_open(const char *path, bool *is_bdev, void **out);	/* P */
+void bsk_file_close(void *f);
+void *bsk_file_bdev(void *f);				/* the block device under its file system, or NULL */
+u64 bsk_file_size(void *f);
+long bsk_file_allocate(void *f, u64 from, u64 len);	/* P */
+long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n);	/* P */
+/* Transfers between the file and len bytes of bio from its byte `from`. */
+long bsk_file_rw_bio(void *f, bool write, u64 pos, struct bio *bio, u32 from, u32 len);	/* P */
+void bsk_noio_begin(unsigned int *saved);		/* P: this task reclaims without I/O */
+void bsk_noio_end(unsigned int saved);
+
+/* disk.c: an image's block device */
+void bsk_disk_exit(void);				/* P: waits for the last image to go */
+long bsk_disk_new(void *origin, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
+		  void (*release)(void *ctx), void **out);	/* P */
+long bsk_disk_add(void *disk);				/* P */
+void bsk_disk_del(void *disk, bool added);		/* P: del_gendisk, put; release(ctx) after the last user */
+long bsk_disk_name(void *disk, char *out, u32 n);
+
+/* control.c: /dev/blksnap-control */
+int bsk_control_init(void *ctx, long (*open)(void *ctx, void **session), void (*release)(void *session),
+		     long (*ioctl)(void *session, u32 cmd, u64 arg));	/* P */
+void bsk_control_exit(void);				/* P */
+
+/* params.c */
+u32 bsk_param(u32 which);
+
+#endif

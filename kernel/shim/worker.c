@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A work item with lists that any context may push bios to without a lock:
+ * list 0 and 1 take bios of others (linked by bi_next, which is ours while we
+ * hold the bio), the third takes our own completed bios.
+ */
+#include <linux/bio.h>
+#include <linux/llist.h>
+#include <linux/slab.h>
+#include <linux/version.h>
+#include <linux/workqueue.h>
+#include "io.h"
+#include "snap.h"
+
+static struct workqueue_struct *bsk_wq[2];
+
+int bsk_worker_init(void)
+{
+	/* Unbound: the copy may run beside the writer that waits for it. */
+	bsk_wq[0] = alloc_workqueue("blksnap", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
+	bsk_wq[1] = alloc_workqueue("blksnap-store", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (bsk_wq[0] && bsk_wq[1])
+		return 0;
+	bsk_worker_exit();
+	return -ENOMEM;
+}
+
+void bsk_worker_exit(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (bsk_wq[i])
+			destroy_workqueue(bsk_wq[i]);
+		bsk_wq[i] = NULL;
+	}
+}
+
+static void bsk_worker_later(struct work_struct *work)
+{
+	bsk_worker_kick(container_of(to_delayed_work(work), struct bsk_worker, later));
+}
+
+static void bsk_worker_run(struct work_struct *work)
+{
+	struct bsk_worker *w = container_of(work, struct bsk_worker, work);
+
+	w->run(w->ctx);
+}
+
+struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx))
+{
+	struct bsk_worker *w = kzalloc(sizeof(*w), GFP_KERNEL);
+
+	if (!w)
+		return NULL;
+	INIT_WORK(&w->work, bsk_worker_run);
+	INIT_DELAYED_WORK(&w->later, bsk_worker_later);
+	init_llist_head(&w->done);
+	w->wq = bsk_wq[kind & 1];
+	w->run = run;
+	return w;
+}
+
+void bsk_worker_start(struct bsk_worker *w, void *ctx)
+{
+	w->ctx = ctx;
+	smp_store_release(&w->live, true);
+}
+
+void bsk_worker_kick(struct bsk_worker *w)
+{
+	if (smp_load_acquire(&w->live))
+		queue_work(w->wq, &w->work);
+}
+
+void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
+{
+	if (smp_load_acquire(&w->live))
+		queue_delayed_work(w->wq, &w->later, msecs_to_jiffies(ms));
+}
+
+/*
+ * Pushers and completions touch the worker inside a read side, also after the
+ * thing they pushed was dealt with: so the grace period first, then no kick
+ * sees it live, then what is queued is cancelled.
+ */
+void bsk_worker_stop(struct bsk_worker *w)
+{
+	smp_store_release(&w->live, false);
+	synchronize_rcu();
+	/* Each may queue the other once; nothing new comes as it is not live. */
+	cancel_delayed_work_sync(&w->later);
+	cancel_work_sync(&w->work);
+	cancel_delayed_work_sync(&w->later);
+}
+
+void bsk_worker_free(struct bsk_worker *w)
+{
+	kfree(w);
+}
+
+void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio)
+{
+	struct bio *first = READ_ONCE(w->list[list & 1]);
+
+	do {
+		bio->bi_next = first;
+	} while (!try_cmpxchg(&w->list[list & 1], &first, bio));
+	bsk_worker_kick(w);
+}
+
+struct bio *bsk_worker_take(struct bsk_worker *w, u32 list)
+{
+	struct bio *bio = xchg(&w->list[list & 1], NULL);
+	struct bio *oldest = NULL;
+
+	while (bio) {
+		struct bio *next = bio->bi_next;
+
+		bio->bi_next = oldest;
+		oldest = bio;
+		bio = next;
+	}
+	return oldest;
+}
+
+struct bio *bsk_bio_next(struct bio *bio)
+{
+	struct bio *next = bio->bi_next;
+
+	bio->bi_next = NULL;
+	return next;
+}
+
+struct bsk_io *bsk_worker_done(struct bsk_worker *w)
+{
+	struct llist_node *n = llist_del_all(&w->done);
+
+	n = llist_reverse_order(n);
+	return n ? llist_entry(n, struct bsk_io, node) : NULL;
+}
+
+struct bsk_io *bsk_io_next(struct bsk_io *io)
+{
+	struct llist_node *n = io->node.next;
+
+	io->node.next = NULL;
+	return n ? llist_entry(n, struct bsk_io, node) : NULL;
+}

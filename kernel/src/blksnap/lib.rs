@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! blksnap.ko: snapshots and changed block tracking of live block devices.
+//!
+//! A filter of blkfilter.ko. Where things are:
+//!
+//! | file | what |
+//! |---|---|
+//! | `device.rs` | a tracked device: the filter's callbacks, its change history |
+//! | `ctl.rs` | commands to a device (`BLKFILTER_CTL`) |
+//! | `control.rs` | commands to `/dev/blksnap-control` |
+//! | `registry.rs` | all devices and snapshots |
+//! | `snapshot.rs`, `take.rs` | a snapshot's life; the instant |
+//! | `cow/` | copy on write of one device in one snapshot, and its image |
+//! | `store/` | difference storage |
+//! | `events.rs` | what is told to those who wait |
+//!
+//! Decisions are not made here but in `blksnap_core`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod control;
+mod cow;
+mod ctl;
+mod device;
+mod events;
+mod registry;
+mod slab;
+mod snapshot;
+mod store;
+mod take;
+
+use kern::control::Control;
+use kern::errno::Result;
+use kern::filter::Registration;
+use kern::misc::{Param, param};
+use kern::pr_info;
+use kern::worker::Queues;
+
+use control::ControlSession;
+use device::Device;
+use registry::Registry;
+
+/// The module. Its parts go in the order in which they stand here: no new sessions, no new attachments, then the rest.
+struct Blksnap {
+    control: Option<Control<ControlSession>>,
+    filter: Option<Registration<Device>>,
+    queues: Option<Queues>,
+}
+
+impl kern::Module for Blksnap {
+    fn init() -> Result<Self> {
+        if param(Param::Chunks) != 0 {
+            pr_info!("chunk_* parameters have no effect: copy-on-write works in blocks of 4 KiB");
+        }
+        let mut module = Blksnap { control: None, filter: None, queues: Some(Queues::new()?) };
+        Registry::start()?;
+        module.filter = Some(Registration::new()?);
+        module.control = Some(Control::new(&registry::get()?)?);
+        Ok(module)
+    }
+}
+
+impl Drop for Blksnap {
+    fn drop(&mut self) {
+        self.control.take();
+        snapshot::destroy_all();
+        self.filter.take();
+        kern::disk::wait_for_all();
+        Registry::end();
+        self.queues.take();
+    }
+}
+
+kern::module!(Blksnap);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Difference storage in memory: the pages that the old content was read into stay, and are not copied.
+
+use alloc::vec::Vec;
+
+use kern::bio::Bio;
+use kern::errno::{Errno, Result};
+use kern::page::{PAGE_SIZE, Page};
+use kern::sync::{Class, Mutex};
+use kern::vec::TryPush;
+
+/// Pages in a part of the table, so that it grows without moving.
+const PART: usize = 512;
+
+/// Pages by slot.
+pub(crate) struct Memory {
+    parts: Mutex<Vec<Vec<Option<Page>>>>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Result<Memory> {
+        Ok(Memory { parts: Mutex::new(Class::Store, Vec::new())? })
+    }
+
+    /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is the snapshot.
+    pub(crate) fn put(&self, slot: u64, page: Page) -> Result {
+        let mut parts = self.parts.lock();
+        let part = slot as usize / PART;
+        while parts.len() <= part {
+            let fresh = kern::alloc::try_vec_with(PART, || None)?;
+            parts.try_push(fresh).map_err(|_| Errno::ENOMEM)?;
+        }
+        let place = parts.get_mut(part).and_then(|p| p.get_mut(slot as usize % PART)).ok_or(Errno::EIO)?;
+        *place = Some(page);
+        Ok(())
+    }
+
+    /// Moves `len` bytes between the slots, from byte `pos` of them, and the bio's data, from its byte `from`.
+    pub(crate) fn transfer(&self, write: bool, pos: u64, bio: &Bio, from: u32, len: u32) -> Result {
+        let mut parts = self.parts.lock();
+        let (mut pos, mut from, mut left) = (pos, from, len);
+        while left > 0 {
+            let slot = (pos / u64::from(PAGE_SIZE)) as usize;
+            let at = (pos % u64::from(PAGE_SIZE)) as u32;
+            let n = left.min(PAGE_SIZE - at);
+            let page = parts.get_mut(slot / PART).and_then(|p| p.get_mut(slot % PART)).and_then(Option::as_mut).ok_or(Errno::EIO)?;
+            if write {
+                page.copy_from(at, bio, from, n);
+            } else {
+                page.copy_to(at, bio, from, n);
+            }
+            pos += u64::from(n);
+            from += n;
+            left -= n;
+        }
+        Ok(())
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        let parts = self.parts.lock();
+        parts.iter().map(|p| p.iter().flatten().count() as u64).sum::<u64>() * u64::from(PAGE_SIZE)
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The take: all devices of a snapshot at one instant.
+//!
+//! 1. Memory, origins and images are made, change histories prepared: all that may fail or last.
+//! 2. File systems are frozen, so that they are clean.
+//! 3. The gate: new writes wait, those in flight are waited for. Its time is bounded; past that the take fails and nothing
+//!    has changed.
+//! 4. The instant: each device's tracking switches, its copy-on-write is set. Nothing here can fail.
+//! 5. The gate opens, file systems thaw, the images appear.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use kern::bdev::Frozen;
+use kern::disk::Disk;
+use kern::errno::{Errno, Result};
+use kern::misc::{monotonic_ns, real_ns, uuid};
+use kern::pr_warn;
+use kern::vec::TryPush;
+
+use crate::cow::Cow;
+use crate::device::Device;
+use crate::registry::{self, Registry};
+use crate::snapshot::{Phase, Snapshot};
+
+/// One device's part. Taken apart when dropped before it was handed over.
+struct Part {
+    device: Arc<Device>,
+    cow: Option<Arc<Cow>>,
+    disk: Option<Arc<Disk>>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let Some(cow) = self.cow.take() else { return };
+        self.device.set_cow(None);
+        cow.fail(Errno::ESHUTDOWN);
+        self.disk = None;
+        cow.close();
+    }
+}
+
+/// When it was.
+struct Instant {
+    gate_ns: u64,
+    taken_ns: u64,
+}
+
+/// Takes a snapshot. Sleeps. `ESRCH`: there is none; `EALREADY`: taken; `ENODEV`: nothing to take, or a device went away;
+/// `ESTALE`: a device has another size than when it was attached; `ETIMEDOUT`: writes in flight did not end in time.
+pub(crate) fn take(id: &[u8; 16]) -> Result {
+    let registry = registry::get()?;
+    let snapshot = registry.snapshot(id).ok_or(Errno::ESRCH)?;
+    let mut parts = Vec::new();
+    {
+        let mut inner = snapshot.inner.lock();
+        match inner.phase {
+            Phase::Created => {}
+            Phase::Taking | Phase::Taken => return Err(Errno::EALREADY),
+            Phase::Destroyed => return Err(Errno::ESRCH),
+        }
+        if inner.members.is_empty() {
+            return Err(Errno::ENODEV);
+        }
+        for member in &inner.members {
+            let part = Part { device: member.device.clone(), cow: None, disk: None };
+            parts.try_push(part).map_err(|_| Errno::ENOMEM)?;
+        }
+        inner.phase = Phase::Taking;
+    }
+    let taken = take_parts(&registry, &snapshot, &mut parts);
+    // A failed take is taken apart before anybody may try again.
+    if taken.is_err() {
+        drop(core::mem::take(&mut parts));
+    }
+    let mut inner = snapshot.inner.lock();
+    match taken {
+        Ok(instant) => {
+            for part in &mut parts {
+                if let Some(member) = inner.members.iter_mut().find(|m| Arc::ptr_eq(&m.device, &part.device)) {
+                    (member.cow, member.disk) = (part.cow.take(), part.disk.take());
+                }
+            }
+            (inner.gate_ns, inner.taken_ns) = (instant.gate_ns, instant.taken_ns);
+            inner.phase = Phase::Taken;
+            Ok(())
+        }
+        Err(e) => {
+            inner.members.retain(|m| !m.device.is_gone());
+            inner.phase = Phase::Created;
+            Err(e)
+        }
+    }
+}
+
+fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> Result<Instant> {
+    let share = parts.len() as u32;
+    for part in parts.iter_mut() {
+        let cow = Cow::new(&part.device, &snapshot.store, &snapshot.events, share)?;
+        part.cow = Some(cow.clone());
+        part.device.check_size(cow.origin().sectors())?;
+        part.disk = Some(kern::alloc::try_arc(Disk::new(cow.origin(), part.device.sectors(), &cow)?)?);
+    }
+    let frozen = freeze(parts)?;
+    for part in parts.iter() {
+        let device = &part.device;
+        device.history.lock().prepare(&device.marks, uuid()).map_err(|_| Errno::ENOMEM)?;
+    }
+    let instant = gate(registry, snapshot, parts);
+    drop(frozen);
+    let instant = instant?;
+    for part in parts.iter() {
+        if part.device.is_gone() {
+            return Err(Errno::ENODEV);
+        }
+        if let Some(disk) = &part.disk {
+            disk.add()?;
+        }
+    }
+    Ok(instant)
+}
+
+fn freeze(parts: &[Part]) -> Result<Vec<Frozen>> {
+    let mut frozen = Vec::new();
+    for part in parts {
+        let Some(cow) = &part.cow else { continue };
+        let one = cow.origin().freeze().inspect_err(|e| {
+            let (major, minor) = part.device.number();
+            pr_warn!("cannot freeze the file system on device {major}:{minor}: {e}; no snapshot is taken");
+        })?;
+        frozen.try_push(one).map_err(|_| Errno::ENOMEM)?;
+    }
+    Ok(frozen)
+}
+
+fn gate(registry: &Registry, snapshot: &Snapshot, parts: &[Part]) -> Result<Instant> {
+    let _one_at_a_time = registry.gate.lock();
+    let begin = monotonic_ns();
+    for part in parts {
+        part.device.attachment().gate_close();
+    }
+    let drained = drain(snapshot.gate_timeout_ms, begin, parts);
+    let taken_ns = real_ns();
+    if drained.is_ok() {
+        for part in parts {
+            part.device.history.lock().switch(&part.device.marks);
+            // Was empty, so that this does not wait.
+            part.device.set_cow(part.cow.clone());
+        }
+    }
+    for part in parts {
+        part.device.attachment().gate_open();
+    }
+    drained.map(|()| Instant { gate_ns: monotonic_ns().saturating_sub(begin), taken_ns })
+}
+
+fn drain(timeout_ms: u32, begin: u64, parts: &[Part]) -> Result {
+    for part in parts {
+        let spent = (monotonic_ns().saturating_sub(begin) / 1_000_000) as u32;
+        part.device.attachment().gate_drain(timeout_ms.saturating_sub(spent).max(1)).inspect_err(|e| {
+            let (major, minor) = part.device.number();
+            pr_warn!("writes to device {major}:{minor} did not end within {timeout_ms} ms: {e}; no snapshot is taken");
+        })?;
+    }
+    Ok(())
+}

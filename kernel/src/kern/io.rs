@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Our own I/O to block devices: reads of an origin, transfers with a difference storage device.
+//!
+//! An [`Io`] is built, tagged and sent; when it completes it lies on the list of the worker it was sent with, as a [`Done`].
+//! The memory comes from a [`Pool`] with reserves, so that building one waits for others to complete, but never fails.
+
+use core::ffi::{c_int, c_void};
+use core::ptr::NonNull;
+
+use rust_alloc::sync::Arc;
+
+use crate::bdev::BlockDevice;
+use crate::bio::Bio;
+use crate::disk::Serve;
+use crate::errno::{Errno, Result};
+use crate::page::{PAGE_SIZE, Page};
+use crate::sys;
+use crate::worker::{Work, Worker};
+
+/// Where bios come from. It must outlive them: the owner waits for its I/O before it lets go.
+pub struct Pool(NonNull<c_void>);
+
+// SAFETY: a bio_set is made to be used from everywhere.
+unsafe impl Sync for Pool {}
+// SAFETY: it is a heap object without ties to a thread.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// With `reserve` bios set aside. Sleeps; `ENOMEM`.
+    pub fn new(reserve: u32) -> Result<Pool> {
+        // SAFETY: process context.
+        NonNull::new(unsafe { sys::bsk_bioset_new(reserve) }).map(Pool).ok_or(Errno::ENOMEM)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: the owner waited for all I/O (see the type).
+        unsafe { sys::bsk_bioset_free(self.0.as_ptr()) };
+    }
+}
+
+/// Two numbers that come back with the completion.
+#[derive(Clone, Copy)]
+pub struct Tag(pub u64, pub u64);
+
+/// I/O that is being built.
+pub struct Io(NonNull<c_void>);
+
+impl Io {
+    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. Sleeps, without I/O. At most 256 pages, and they must stay untouched
+    /// until the completion: the caller keeps them.
+    pub fn pages<'a>(
+        pool: &Pool,
+        device: &BlockDevice,
+        write: bool,
+        sector: u64,
+        bytes: u64,
+        pages: impl ExactSizeIterator<Item = &'a Page>,
+    ) -> Result<Io> {
+        let n = pages.len() as u32;
+        let mut left = bytes;
+        // SAFETY: pool and device are live; process context.
+        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n) }).ok_or(Errno::ENOMEM)?;
+        let io = Io(raw);
+        for page in pages {
+            let len = left.min(u64::from(PAGE_SIZE)) as u32;
+            left -= u64::from(len);
+            // SAFETY: the io is ours and not sent; the page is live.
+            if !unsafe { sys::bsk_io_add_page(raw.as_ptr(), page.raw(), len, 0) } {
+                return Err(Errno::EINVAL);
+            }
+        }
+        Ok(io)
+    }
+
+    /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. Sleeps, without I/O.
+    pub fn part(pool: &Pool, device: &BlockDevice, bio: &Bio, from: u32, len: u32, sector: u64) -> Result<Io> {
+        // SAFETY: all are live; process context.
+        let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, sector) };
+        NonNull::new(raw).map(Io).ok_or(Errno::ENOMEM)
+    }
+
+    /// Sends it; the completion comes to `worker`. May sleep as any submission.
+    pub fn submit<T: Work<N>, const N: u8>(self, tag: Tag, worker: &Worker<T, N>) {
+        let raw = self.0.as_ptr();
+        core::mem::forget(self);
+        // SAFETY: the io is ours and given away here; the worker outlives its I/O, as its owner counts it.
+        unsafe {
+            sys::bsk_io_tag(raw, tag.0, tag.1);
+            sys::bsk_io_submit(raw, worker.raw());
+        }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        // SAFETY: never sent, so still ours.
+        unsafe { sys::bsk_io_free(self.0.as_ptr()) };
+    }
+}
+
+/// I/O that completed.
+pub struct Done(NonNull<c_void>);
+
+impl Done {
+    /// # Safety
+    /// `raw` is a completed io that nobody else holds.
+    pub(crate) unsafe fn from_raw(raw: NonNull<c_void>) -> Done {
+        Done(raw)
+    }
+
+    /// What it was sent with.
+    pub fn tag(&self) -> Tag {
+        // SAFETY: ours.
+        unsafe { Tag(sys::bsk_io_tag_a(self.0.as_ptr()), sys::bsk_io_tag_b(self.0.as_ptr())) }
+    }
+
+    /// How it went.
+    pub fn result(&self) -> Result {
+        // SAFETY: ours.
+        Errno::check(unsafe { sys::bsk_io_status(self.0.as_ptr()) }).map(|_| ())
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        // SAFETY: ours.
+        unsafe { sys::bsk_io_free(self.0.as_ptr()) };
+    }
+}
+
+/// Who hears that a forwarded image read came back: the owner of an image's [`Disk`](crate::disk::Disk).
+pub trait Forward: Serve {
+    /// The request, with its data read from the origin, or an error. Atomic, inside an RCU read side.
+    fn forwarded(&self, bio: Bio, result: Result);
+}
+
+unsafe extern "C" fn forwarded<T: Forward>(cookie: *mut c_void, req: *mut c_void, err: c_int) {
+    // SAFETY: the owner lives: the disk that the request came from holds it until a grace period after its last request ended
+    // (kern/disk.rs, `release`), and this runs inside a read side that began before the request is ended.
+    let owner = unsafe { &*cookie.cast_const().cast::<T>() };
+    let Some(req) = NonNull::new(req) else { return };
+    // SAFETY: the request was given away to `forward` and comes back here.
+    owner.forwarded(unsafe { Bio::from_raw(req) }, Errno::check(err).map(|_| ()));
+}
+
+/// Sends a whole read request of the owner's disk on to the device, with the data going to the request's own pages. May sleep as
+/// any submission. `Err` gives the request back: no memory.
+pub fn forward<T: Forward>(pool: &Pool, device: &BlockDevice, bio: Bio, owner: &Arc<T>) -> core::result::Result<(), Bio> {
+    let raw = bio.into_raw();
+    // SAFETY: all are live; the request is given away, or taken back below.
+    if unsafe { sys::bsk_io_forward(pool.0.as_ptr(), device.raw(), raw, forwarded::<T>, Arc::as_ptr(owner).cast_mut().cast()) } {
+        return Ok(());
+    }
+    match NonNull::new(raw) {
+        // SAFETY: refused, so that it is still ours.
+        Some(raw) => Err(unsafe { Bio::from_raw(raw) }),
+        None => Ok(()),
+    }
+}
