@@ -29,7 +29,7 @@ u64 bsk_bio_disk_sector(const struct bio *bio)
 {
 	u64 sector = bio->bi_iter.bi_sector;
 
-	if (!bio_flagged(bio, BIO_REMAPPED))
+	if (!bio_flagged((struct bio *)bio, BIO_REMAPPED))
 		sector += bio->bi_bdev->bd_start_sect;
 	return sector;
 }

@@ -137,3 +137,13 @@ void bsk_noio_end(unsigned int saved)
 {
 	memalloc_noio_restore(saved);
 }
+
+void bsk_noreclaim_begin(unsigned int *saved)
+{
+	*saved = memalloc_noreclaim_save();
+}
+
+void bsk_noreclaim_end(unsigned int saved)
+{
+	memalloc_noreclaim_restore(saved);
+}

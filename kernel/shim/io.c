@@ -2,7 +2,9 @@
 /*
  * Our own bios: reads of the origin, reads and writes of a difference storage
  * device. They come from a bio_set of the snapshot, so that they can be had
- * under memory pressure. A completed one goes to the worker that sent it.
+ * under memory pressure. A completed one goes to the worker that sent it and
+ * is given back by it; so the worker never waits for one, as it may wait for
+ * itself. It tries again after the next completion.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -50,9 +52,12 @@ static void bsk_io_end(struct bio *bio)
 struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs)
 {
 	struct bio *bio = bio_alloc_bioset(bdev, vecs, write ? REQ_OP_WRITE : REQ_OP_READ,
-					   GFP_NOIO, set);
-	struct bsk_io *io = to_io(bio);
+					   GFP_NOWAIT | __GFP_NOWARN, set);
+	struct bsk_io *io;
 
+	if (!bio)
+		return NULL;
+	io = to_io(bio);
 	io->worker = NULL;
 	io->a = 0;
 	io->b = 0;
@@ -63,7 +68,7 @@ struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vec
 
 struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector)
 {
-	struct bio *bio = bio_alloc_clone(bdev, src, GFP_NOIO, set);
+	struct bio *bio = bio_alloc_clone(bdev, src, GFP_NOWAIT | __GFP_NOWARN, set);
 	struct bsk_io *io;
 
 	if (!bio)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Time, identifiers, memory left, user memory, permission. */
 #include <linux/capability.h>
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/timekeeping.h>
@@ -16,6 +17,11 @@ u64 bsk_ktime_ns(void)
 u64 bsk_real_ns(void)
 {
 	return ktime_get_real_ns();
+}
+
+void bsk_msleep(u32 ms)
+{
+	msleep(ms);
 }
 
 void bsk_uuid(u8 out[16])

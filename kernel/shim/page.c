@@ -9,7 +9,8 @@ struct page *bsk_page_alloc(bool wait)
 {
 	gfp_t gfp = wait ? GFP_NOIO | __GFP_NORETRY : GFP_NOWAIT;
 
-	return alloc_page(gfp | __GFP_NOWARN);
+	/* Never from the emergency reserves: they are for what gives memory back soon. */
+	return alloc_page(gfp | __GFP_NOWARN | __GFP_NOMEMALLOC);
 }
 
 void bsk_page_free(struct page *page)

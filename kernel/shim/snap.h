@@ -36,6 +36,7 @@ void bsk_synchronize_rcu(void);				/* P */
 /* misc.c */
 u64 bsk_ktime_ns(void);					/* A */
 u64 bsk_real_ns(void);					/* A */
+void bsk_msleep(u32 ms);					/* P */
 void bsk_uuid(u8 out[16]);				/* A */
 u64 bsk_free_memory(void);				/* A: bytes that are free or easily made so */
 unsigned long bsk_copy_from_user(void *to, u64 from, unsigned long n);	/* P; bytes not copied */
@@ -74,8 +75,8 @@ void bsk_bio_end(struct bio *bio, int err);		/* A */
 /* io.c: our own bios, with a tag; completion puts them on the worker's list */
 void *bsk_bioset_new(u32 pool);				/* P */
 void bsk_bioset_free(void *set);			/* P */
-struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs);	/* P, NOIO, cannot fail */
-struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector); /* P, NOIO; NULL */
+struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs);	/* P, does not wait; NULL */
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector); /* P, does not wait; NULL */
 bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off);
 void bsk_io_tag(struct bsk_io *io, u64 a, u64 b);
 u64 bsk_io_tag_a(const struct bsk_io *io);
@@ -112,6 +113,8 @@ long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n);	/* P */
 long bsk_file_rw_bio(void *f, bool write, u64 pos, struct bio *bio, u32 from, u32 len);	/* P */
 void bsk_noio_begin(unsigned int *saved);		/* P: this task reclaims without I/O */
 void bsk_noio_end(unsigned int saved);
+void bsk_noreclaim_begin(unsigned int *saved);	/* P: this task does not reclaim, and may use the reserves */
+void bsk_noreclaim_end(unsigned int saved);
 
 /* disk.c: an image's block device */
 void bsk_disk_exit(void);				/* P: waits for the last image to go */

@@ -234,16 +234,17 @@ fn devices(arg: UserPtr) -> Result {
         let registry = registry::get()?;
         let lists = registry.lock();
         for device in &lists.devices {
-            let history = device.history.lock();
+            let tracking = device.tracking()?;
+            let history = tracking.history.lock();
             let (major, minor) = device.number();
             let entry = extended::Device {
                 major,
                 minor,
-                capacity: device.sectors() * 512,
+                capacity: tracking.capacity(),
                 generation: history.generation(),
                 number: history.number(),
                 snapshot: [0; 16],
-                block_size: (device.marks.block_sectors() * 512) as u32,
+                block_size: tracking.block_size(),
                 flags: 0,
             };
             drop(history);

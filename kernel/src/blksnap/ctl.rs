@@ -4,6 +4,8 @@
 //!
 //! Numbers below 64 are those that existing clients know; the others are ours and begin with their size (see `blksnap_uapi`).
 
+use alloc::sync::Arc;
+
 use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, CbtMap, SectorRange, SnapshotAdd, SnapshotInfo};
 use blksnap_uapi::extended::{self, CbtExtents, CbtState, Extent, ImageStat};
 use blksnap_uapi::{Abi, Versioned};
@@ -12,6 +14,7 @@ use kern::user::UserPtr;
 
 use crate::device::Device;
 use crate::snapshot;
+use crate::tracking::Tracking;
 
 /// Bytes of the map, or of extents, that go to the caller at once, so that no lock is held meanwhile.
 const SLICE: usize = 1024;
@@ -25,7 +28,7 @@ pub(crate) fn command(device: &Device, cmd: u32, opt: UserPtr, optlen: &mut u32)
         ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTINFO => answer(opt, optlen, &snapshot_info(device)),
         extended::BLKFILTER_CTL_BLKSNAP_CBT_STATE => {
             let asked = read_versioned::<CbtState>(opt, Some(*optlen))?;
-            write_versioned(opt, asked.size, &cbt_state(device, asked))
+            write_versioned(opt, asked.size, &cbt_state(device, asked)?)
         }
         extended::BLKFILTER_CTL_BLKSNAP_CBT_EXTENTS => {
             let asked = read_versioned::<CbtExtents>(opt, Some(*optlen))?;
@@ -89,26 +92,28 @@ pub(crate) fn write_versioned<T: Versioned>(opt: UserPtr, size: u32, value: &T) 
 }
 
 fn cbt_info(device: &Device) -> Result<CbtInfo> {
-    device.check_size(device.block_device().sectors())?;
-    let history = device.history.lock();
+    let tracking = current(device)?;
+    let history = tracking.history.lock();
     let upstream = history.upstream();
     Ok(CbtInfo {
-        device_capacity: device.sectors() * 512,
-        block_size: block_size(device),
-        block_count: u32::try_from(device.marks.block_count()).map_err(|_| Errno::EOVERFLOW)?,
+        device_capacity: tracking.capacity(),
+        block_size: tracking.block_size(),
+        block_count: u32::try_from(tracking.marks.block_count()).map_err(|_| Errno::EOVERFLOW)?,
         generation_id: upstream.generation,
         changes_number: upstream.changes_number,
         ..CbtInfo::ZERO
     })
 }
 
-fn block_size(device: &Device) -> u32 {
-    (device.marks.block_sectors() * 512) as u32
+/// The tracking, after a look at the device's size.
+fn current(device: &Device) -> Result<Arc<Tracking>> {
+    device.tracking_for(device.block_device().sectors())
 }
 
 fn cbt_map(device: &Device, asked: CbtMap) -> Result {
+    let tracking = current(device)?;
     let end = u64::from(asked.offset) + u64::from(asked.length);
-    if end > device.marks.block_count() {
+    if end > tracking.marks.block_count() {
         return Err(Errno::ENODATA);
     }
     let to = UserPtr::new(asked.buffer);
@@ -117,7 +122,7 @@ fn cbt_map(device: &Device, asked: CbtMap) -> Result {
     while at < end {
         let n = (end - at).min(SLICE as u64) as usize;
         let bytes = slice.get_mut(..n).unwrap_or_default();
-        device.history.lock().upstream_bytes(&device.marks, at, bytes);
+        tracking.history.lock().upstream_bytes(&tracking.marks, at, bytes);
         to.add(at - u64::from(asked.offset)).write(bytes)?;
         at += n as u64;
     }
@@ -125,6 +130,7 @@ fn cbt_map(device: &Device, asked: CbtMap) -> Result {
 }
 
 fn cbt_dirty(device: &Device, asked: CbtDirty) -> Result {
+    let tracking = current(device)?;
     let from = UserPtr::new(asked.dirty_sectors);
     // All of it is checked before any of it is done.
     for mark in [false, true] {
@@ -132,11 +138,11 @@ fn cbt_dirty(device: &Device, asked: CbtDirty) -> Result {
             let mut bytes = [0; SectorRange::SIZE];
             from.add(i * SectorRange::SIZE as u64).read(&mut bytes)?;
             let range = SectorRange::from_bytes(&bytes);
-            if range.offset.checked_add(range.count).is_none_or(|end| end > device.sectors()) {
+            if range.offset.checked_add(range.count).is_none_or(|end| end > tracking.sectors) {
                 return Err(Errno::EINVAL);
             }
             if mark {
-                device.mark(range.offset, range.count);
+                tracking.mark(range.offset, range.count);
             }
         }
     }
@@ -151,40 +157,42 @@ fn snapshot_info(device: &Device) -> SnapshotInfo {
     .unwrap_or(SnapshotInfo::ZERO)
 }
 
-fn cbt_state(device: &Device, asked: CbtState) -> CbtState {
-    let history = device.history.lock();
-    CbtState {
+fn cbt_state(device: &Device, asked: CbtState) -> Result<CbtState> {
+    let tracking = current(device)?;
+    let history = tracking.history.lock();
+    Ok(CbtState {
         size: asked.size,
-        block_size: block_size(device),
-        capacity: device.sectors() * 512,
+        block_size: tracking.block_size(),
+        capacity: tracking.capacity(),
         generation: history.generation(),
         number: history.number(),
-        block_count: device.marks.block_count(),
-        memory: (history.memory_bytes() + device.marks.memory_bytes()) as u64,
-    }
+        block_count: tracking.marks.block_count(),
+        memory: (history.memory_bytes() + tracking.marks.memory_bytes()) as u64,
+    })
 }
 
 fn cbt_extents(device: &Device, mut asked: CbtExtents) -> Result<CbtExtents> {
     const EACH: usize = Extent::SIZE;
-    let capacity = device.sectors() * 512;
-    let block = u64::from(block_size(device));
+    let tracking = current(device)?;
+    let capacity = tracking.capacity();
+    let block = u64::from(tracking.block_size());
     let to = UserPtr::new(asked.extents);
     let room = u64::from(asked.count);
     let mut at = asked.offset / block;
     let mut filled = 0_u64;
-    while filled < room && at < device.marks.block_count() {
+    while filled < room && at < tracking.marks.block_count() {
         let mut slice = [0; SLICE];
         let most = (room - filled).min((SLICE / EACH) as u64) as usize;
         let mut n = 0;
         {
-            let history = device.history.lock();
+            let history = tracking.history.lock();
             if history.generation() != asked.generation {
                 return Err(Errno::ESTALE);
             }
             if asked.base > history.number() {
                 return Err(Errno::ERANGE);
             }
-            at = history.changed_since(&device.marks, asked.base, at, &mut |first, count| {
+            at = history.changed_since(&tracking.marks, asked.base, at, &mut |first, count| {
                 let offset = first * block;
                 let extent = Extent { offset, length: (count * block).min(capacity.saturating_sub(offset)) };
                 if let Some(place) = slice.get_mut(n * EACH..(n + 1) * EACH) {
@@ -197,11 +205,11 @@ fn cbt_extents(device: &Device, mut asked: CbtExtents) -> Result<CbtExtents> {
         to.add(filled * EACH as u64).write(slice.get(..n * EACH).unwrap_or_default())?;
         filled += n as u64;
         if n < most {
-            at = device.marks.block_count();
+            at = tracking.marks.block_count();
         }
     }
     if room == 0 {
-        let history = device.history.lock();
+        let history = tracking.history.lock();
         if history.generation() != asked.generation {
             return Err(Errno::ESTALE);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A tracked device: what blksnap keeps from attach to detach, and the filter's callbacks.
+//! A device: what blksnap keeps from attach to detach, and the filter's callbacks.
 //!
 //! # States
 //!
@@ -18,16 +18,16 @@ use alloc::sync::Arc;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use blksnap_core::cbt::{History, Marks};
 use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::{Attachment, Filter};
-use kern::misc::{Param, param, uuid};
+use kern::pr_info;
 use kern::sync::{Class, Mutex, RcuArc};
 use kern::user::UserPtr;
 
 use crate::cow::{Cow, changes};
+use crate::tracking::Tracking;
 use crate::{ctl, registry, snapshot};
 
 /// A tracked device.
@@ -36,31 +36,27 @@ pub(crate) struct Device {
     block_device: BlockDevice,
     number: (u32, u32),
     start: u64,
-    sectors: u64,
-    pub(crate) marks: Marks,
-    pub(crate) history: Mutex<History>,
+    tracking: RcuArc<Tracking>,
+    /// Held while `tracking` is replaced.
+    replacing: Mutex<()>,
     cow: RcuArc<Cow>,
     gone: AtomicBool,
-    resized: AtomicBool,
 }
 
 impl Device {
     fn new(attachment: Attachment, block_device: BlockDevice) -> Result<Device> {
-        let sectors = block_device.sectors();
-        let marks = Marks::new(sectors, tracking_shift(sectors)).map_err(|_| Errno::ENOMEM)?;
-        let history = History::new(&marks, uuid(), uuid()).map_err(|_| Errno::ENOMEM)?;
-        Ok(Device {
+        let device = Device {
             attachment,
             number: block_device.number(),
             start: block_device.start(),
-            sectors,
-            block_device,
-            marks,
-            history: Mutex::new(Class::History, history)?,
+            tracking: RcuArc::empty(),
+            replacing: Mutex::new(Class::Device, ())?,
             cow: RcuArc::empty(),
             gone: AtomicBool::new(false),
-            resized: AtomicBool::new(false),
-        })
+            block_device,
+        };
+        device.tracking.replace(Some(Tracking::new(device.block_device.sectors())?));
+        Ok(device)
     }
 
     pub(crate) fn attachment(&self) -> &Attachment {
@@ -77,60 +73,42 @@ impl Device {
         self.start
     }
 
-    /// Size in sectors, at the attach.
-    pub(crate) fn sectors(&self) -> u64 {
-        self.sectors
-    }
-
-    /// The number that the next take will have.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.history.lock().number() + 1
-    }
-
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Whether the device has another size than at the attach. Then neither its map nor an image of it mean anything.
-    pub(crate) fn is_resized(&self) -> bool {
-        // The block device itself is looked at only while it is surely there.
-        self.resized.load(Ordering::Acquire)
-    }
-
-    /// Looks at the size again. Only while the device is attached: in a command to it, or in a take that holds it open.
-    pub(crate) fn check_size(&self, now: u64) -> Result {
-        if now != self.sectors {
-            self.resized.store(true, Ordering::Release);
-        }
-        if self.is_resized() { Err(Errno::ESTALE) } else { Ok(()) }
-    }
-
+    /// The block device. Only while the device is attached: in a command to it.
     pub(crate) fn block_device(&self) -> &BlockDevice {
         &self.block_device
+    }
+
+    /// The change tracking.
+    pub(crate) fn tracking(&self) -> Result<Arc<Tracking>> {
+        self.tracking.get().ok_or(Errno::ENODEV)
+    }
+
+    /// The change tracking for a device that has `sectors` sectors now. When that is another size than before, neither the map nor an
+    /// image mean anything any more: a new generation begins, and a snapshot that is held fails. Sleeps.
+    pub(crate) fn tracking_for(&self, sectors: u64) -> Result<Arc<Tracking>> {
+        let _one = self.replacing.lock();
+        let now = self.tracking()?;
+        if now.sectors == sectors {
+            return Ok(now);
+        }
+        let fresh = Tracking::new(sectors)?;
+        self.tracking.replace(Some(fresh.clone()));
+        if let Some(cow) = self.cow.get() {
+            cow.fail(Errno::ESTALE);
+        }
+        let (major, minor) = self.number;
+        pr_info!("device {major}:{minor} has {sectors} sectors now, not {}: a new generation begins", now.sectors);
+        Ok(fresh)
     }
 
     /// Sets what each write is shown to, after the mark. Sleeps when it replaces.
     pub(crate) fn set_cow(&self, cow: Option<Arc<Cow>>) -> Option<Arc<Cow>> {
         self.cow.replace(cow)
     }
-
-    /// Marks a range as changed, outside of a write. Sleeps.
-    pub(crate) fn mark(&self, sector: u64, sectors: u64) {
-        let _history = self.history.lock();
-        self.marks.mark(sector, sectors);
-    }
-}
-
-/// The tracking block, as a power of two of bytes: the parameter, larger only if a maximum count of blocks asks for it.
-fn tracking_shift(sectors: u64) -> u32 {
-    let least = param(Param::TrackingShift).clamp(12, 26);
-    let most = param(Param::TrackingMaximumShift).clamp(least, 26);
-    let count = u64::from(param(Param::TrackingMaximumCount));
-    let mut shift = least;
-    while count != 0 && shift < most && (sectors * 512).div_ceil(1 << shift) > count {
-        shift += 1;
-    }
-    shift
 }
 
 impl Filter for Device {
@@ -170,14 +148,15 @@ impl Filter for Device {
         if sectors == 0 || !changes(op) {
             return Some(bio);
         }
+        let mark = || self.tracking.with(|t| t.map_or((), |t| t.marks.mark(sector, sectors)));
         self.cow.with(|cow| {
             let Some(cow) = cow else {
-                self.marks.mark(sector, sectors);
+                mark();
                 return Some(bio);
             };
             // A discard that will be dropped changes nothing.
             if op != Op::Discard || !cow.needs(sector, sectors) {
-                self.marks.mark(sector, sectors);
+                mark();
             }
             cow.check(bio, sector, sectors)
         })

@@ -6,7 +6,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `device.rs` | a tracked device: the filter's callbacks, its change history |
+//! | `device.rs` | a tracked device: the filter's callbacks |
+//! | `tracking.rs` | its change tracking, one generation |
 //! | `ctl.rs` | commands to a device (`BLKFILTER_CTL`) |
 //! | `control.rs` | commands to `/dev/blksnap-control` |
 //! | `registry.rs` | all devices and snapshots |
@@ -32,6 +33,7 @@ mod slab;
 mod snapshot;
 mod store;
 mod take;
+mod tracking;
 
 use kern::control::Control;
 use kern::errno::Result;

@@ -48,7 +48,7 @@ struct Instant {
 }
 
 /// Takes a snapshot. Sleeps. `ESRCH`: there is none; `EALREADY`: taken; `ENODEV`: nothing to take, or a device went away;
-/// `ESTALE`: a device has another size than when it was attached; `ETIMEDOUT`: writes in flight did not end in time.
+/// `ESTALE`: a device changed its size meanwhile; `ETIMEDOUT`: writes in flight did not end in time.
 pub(crate) fn take(id: &[u8; 16]) -> Result {
     let registry = registry::get()?;
     let snapshot = registry.snapshot(id).ok_or(Errno::ESRCH)?;
@@ -99,13 +99,13 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
     for part in parts.iter_mut() {
         let cow = Cow::new(&part.device, &snapshot.store, &snapshot.events, share)?;
         part.cow = Some(cow.clone());
-        part.device.check_size(cow.origin().sectors())?;
-        part.disk = Some(kern::alloc::try_arc(Disk::new(cow.origin(), part.device.sectors(), &cow)?)?);
+        part.disk = Some(kern::alloc::try_arc(Disk::new(cow.origin(), cow.tracking.sectors, &cow)?)?);
     }
     let frozen = freeze(parts)?;
     for part in parts.iter() {
-        let device = &part.device;
-        device.history.lock().prepare(&device.marks, uuid()).map_err(|_| Errno::ENOMEM)?;
+        let Some(cow) = &part.cow else { continue };
+        let tracking = &cow.tracking;
+        tracking.history.lock().prepare(&tracking.marks, uuid()).map_err(|_| Errno::ENOMEM)?;
     }
     let instant = gate(registry, snapshot, parts);
     drop(frozen);
@@ -113,6 +113,12 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
     for part in parts.iter() {
         if part.device.is_gone() {
             return Err(Errno::ENODEV);
+        }
+        if let Some(cow) = &part.cow {
+            let now = part.device.tracking_for(cow.origin().sectors())?;
+            if !Arc::ptr_eq(&now, &cow.tracking) {
+                return Err(Errno::ESTALE);
+            }
         }
         if let Some(disk) = &part.disk {
             disk.add()?;
@@ -144,9 +150,10 @@ fn gate(registry: &Registry, snapshot: &Snapshot, parts: &[Part]) -> Result<Inst
     let taken_ns = real_ns();
     if drained.is_ok() {
         for part in parts {
-            part.device.history.lock().switch(&part.device.marks);
+            let Some(cow) = &part.cow else { continue };
+            cow.tracking.history.lock().switch(&cow.tracking.marks);
             // Was empty, so that this does not wait.
-            part.device.set_cow(part.cow.clone());
+            part.device.set_cow(Some(cow.clone()));
         }
     }
     for part in parts {

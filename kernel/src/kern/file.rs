@@ -102,3 +102,15 @@ pub fn without_io<R>(f: impl FnOnce() -> R) -> R {
     unsafe { sys::bsk_noio_end(saved) };
     r
 }
+
+/// Runs `f` without any reclaim, and with access to the kernel's reserves: for work that frees memory soon and that reclaim itself
+/// waits for, as the writes it holds may be pages on their way out.
+pub fn without_reclaim<R>(f: impl FnOnce() -> R) -> R {
+    let mut saved = 0;
+    // SAFETY: process context; undone below, by the same task.
+    unsafe { sys::bsk_noreclaim_begin(&mut saved) };
+    let r = f();
+    // SAFETY: as above.
+    unsafe { sys::bsk_noreclaim_end(saved) };
+    r
+}

@@ -3,7 +3,8 @@
 //! Our own I/O to block devices: reads of an origin, transfers with a difference storage device.
 //!
 //! An [`Io`] is built, tagged and sent; when it completes it lies on the list of the worker it was sent with, as a [`Done`].
-//! The memory comes from a [`Pool`] with reserves, so that building one waits for others to complete, but never fails.
+//! The memory comes from a [`Pool`] with reserves. Building one does not wait: with `ENOMEM`, others are under way, and it can be
+//! tried again when one of them has come back and was dropped.
 
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
@@ -49,7 +50,7 @@ pub struct Tag(pub u64, pub u64);
 pub struct Io(NonNull<c_void>);
 
 impl Io {
-    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. Sleeps, without I/O. At most 256 pages, and they must stay untouched
+    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. Does not wait: `ENOMEM`. At most 256 pages, and they must stay untouched
     /// until the completion: the caller keeps them.
     pub fn pages<'a>(
         pool: &Pool,
@@ -75,7 +76,7 @@ impl Io {
         Ok(io)
     }
 
-    /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. Sleeps, without I/O.
+    /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. Does not wait: `ENOMEM`.
     pub fn part(pool: &Pool, device: &BlockDevice, bio: &Bio, from: u32, len: u32, sector: u64) -> Result<Io> {
         // SAFETY: all are live; process context.
         let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, sector) };

@@ -16,6 +16,12 @@ pub fn real_ns() -> u64 {
     unsafe { sys::bsk_real_ns() }
 }
 
+/// Waits about that long. Sleeps.
+pub fn sleep_ms(ms: u32) {
+    // SAFETY: process context, as this function demands.
+    unsafe { sys::bsk_msleep(ms) };
+}
+
 /// A fresh random UUID.
 pub fn uuid() -> [u8; 16] {
     let mut id = [0; 16];

@@ -29,6 +29,8 @@ pub enum Class {
     Gate = 0,
     /// The list of devices and snapshots.
     Registry = 5,
+    /// A device's tracking is being replaced.
+    Device = 9,
     /// What is bound to an open control file.
     Session = 8,
     /// One snapshot's state and members.

@@ -49,6 +49,7 @@ use crate::device::Device;
 use crate::events::{Events, What};
 use crate::slab::Slab;
 use crate::store::Store;
+use crate::tracking::Tracking;
 use requests::Request;
 
 /// A cell for a page of saved bits.
@@ -84,6 +85,10 @@ struct State {
     spare: Vec<Page>,
     tokens: Slab<Token>,
     requests: Slab<Request>,
+    /// Copies whose read waits for a bio; room for all of them is there.
+    unread: Vec<(CopyId, BlockRange)>,
+    /// Requests whose next pass waits for a bio.
+    stalled: Vec<u32>,
     /// Stores that wait for the storage to grow.
     waiting: Vec<(BatchId, u32)>,
     /// When something was last completed, or nothing was held.
@@ -113,6 +118,8 @@ pub(crate) struct Cow {
     store: Arc<Store>,
     pool: Pool,
     events: Arc<Events>,
+    /// The change tracking that the take switches.
+    pub(crate) tracking: Arc<Tracking>,
     /// The take that this is of.
     pub(crate) number: u64,
 }
@@ -121,12 +128,13 @@ impl Cow {
     /// For a device about to be taken. Sleeps; takes its memory here, so that copying needs none.
     pub(crate) fn new(device: &Arc<Device>, store: &Arc<Store>, events: &Arc<Events>, share: u32) -> Result<Arc<Cow>> {
         let origin = Open::by_number(device.number())?;
-        let sectors = device.sectors();
+        let tracking = device.tracking_for(origin.sectors())?;
+        let sectors = tracking.sectors;
+        let number = tracking.history.lock().number() + 1;
         let blocks = sectors.div_ceil(blksnap_core::BLOCK_SECTORS);
         let pool_blocks = (param(Param::CopyMemory) / 4 / share.max(1)).clamp(64, 1 << 16);
         let limits = Limits { pool_blocks, ..Limits::default() };
-        let mut spare = Vec::new();
-        spare.try_reserve_exact(pool_blocks as usize).map_err(|_| Errno::ENOMEM)?;
+        let mut spare = reserved(pool_blocks)?;
         for _ in 0..pool_blocks {
             let page = Page::alloc(true).ok_or(Errno::ENOMEM)?;
             spare.try_push(page).map_err(|_| Errno::ENOMEM)?;
@@ -137,6 +145,8 @@ impl Cow {
             spare,
             tokens: Slab::new(),
             requests: Slab::new(),
+            unread: reserved(pool_blocks)?,
+            stalled: Vec::new(),
             waiting: Vec::new(),
             progress_ns: monotonic_ns(),
         };
@@ -159,7 +169,8 @@ impl Cow {
             store: store.clone(),
             pool: Pool::new(64)?,
             events: events.clone(),
-            number: device.next_number(),
+            number,
+            tracking,
         })?;
         cow.worker.start(&cow);
         cow.slow.start(&cow);
@@ -225,7 +236,7 @@ impl Cow {
 
     /// Waits until no write is held any more, after a failure. Sleeps.
     pub(crate) fn flush_held(&self) {
-        kern::file::without_io(|| while self.held() | self.act() {});
+        kern::file::without_reclaim(|| while self.held() | self.act() {});
     }
 
     fn leave(&self, counter: &AtomicU32) {
@@ -250,6 +261,12 @@ impl Cow {
 /// Whether an operation on the origin changes its blocks.
 pub(crate) fn changes(op: Op) -> bool {
     matches!(op, Op::Write | Op::Discard | Op::Other)
+}
+
+fn reserved<T>(len: u32) -> Result<Vec<T>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len as usize).map_err(|_| Errno::ENOMEM)?;
+    Ok(v)
 }
 
 fn copy_index(copy: CopyId) -> usize {

@@ -34,6 +34,8 @@ pub(super) struct Request {
     pending: u32,
     /// Runs of this pass that were read from the origin.
     origin: Vec<Run>,
+    /// Runs for which there was no bio.
+    deferred: Vec<Run>,
     result: Result,
 }
 
@@ -79,7 +81,7 @@ impl Cow {
             Ok(bio) => bio,
             Err(bio) => return self.end_request(bio, Err(Errno::ENOMEM)),
         };
-        let request = Request { bio, write: op == Op::Write, pending: 1, origin: Vec::new(), result: Ok(()) };
+        let request = Request { bio, write: op == Op::Write, pending: 1, origin: Vec::new(), deferred: Vec::new(), result: Ok(()) };
         let id = match self.state.lock().requests.insert(request) {
             Ok(id) => id,
             Err(request) => return self.end_shared(request.bio, Err(Errno::ENOMEM)),
@@ -147,7 +149,9 @@ impl Cow {
             Source::Origin if request.write => Err(Errno::EIO),
             Source::Origin => {
                 let sector = block * BLOCK_SECTORS + at.skip / 512;
-                let io = Io::part(&self.pool, &self.origin, &request.bio, at.from, at.len, sector)?;
+                let Ok(io) = Io::part(&self.pool, &self.origin, &request.bio, at.from, at.len, sector) else {
+                    return request.deferred.try_push((block, count)).map_err(|_| Errno::ENOMEM);
+                };
                 request.origin.try_push((block, count)).map_err(|_| Errno::ENOMEM)?;
                 request.pending += 1;
                 self.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -198,7 +202,14 @@ impl Cow {
             if self.failure().is_some() {
                 request.result = Err(Errno::EIO);
             }
-            let mut moved = Vec::new();
+            let mut moved = core::mem::take(&mut request.deferred);
+            let stalled = !moved.is_empty() && request.origin.is_empty();
+            if stalled && request.result.is_ok() && state.stalled.try_push(id).is_ok() {
+                // Nothing of this pass could be sent: the worker comes back to it.
+                (request.deferred, request.pending) = (moved, 1);
+                self.worker.kick_in(1);
+                return;
+            }
             for (start, count) in core::mem::take(&mut request.origin) {
                 let mut block = start;
                 while block < start + count && request.result.is_ok() {
@@ -225,6 +236,14 @@ impl Cow {
                     self.end_shared(request.bio, request.result);
                 }
             }
+        }
+    }
+
+    /// The next pass of a request that had to wait.
+    pub(super) fn resume(&self, id: u32) {
+        let runs = self.state.lock().requests.get_mut(id).map(|r| core::mem::take(&mut r.deferred));
+        if let Some(runs) = runs {
+            self.pass(id, &runs);
         }
     }
 

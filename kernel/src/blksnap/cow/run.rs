@@ -28,12 +28,15 @@ pub(super) const PART: u64 = 3 << 32;
 
 /// How often a worker that waits looks again.
 const GROWTH_MS: u32 = 5;
+const MEMORY_MS: u32 = 1;
 const WATCH_MS: u32 = 1000;
 
 impl Work<0> for Cow {
     fn run(&self) {
-        kern::file::without_io(|| {
+        kern::file::without_reclaim(|| {
             while self.completions() | self.finished_jobs() | self.held() | self.image_requests() | self.act() {}
+            self.retry_io();
+            while self.completions() | self.act() {}
             self.watch();
         });
     }
@@ -190,12 +193,39 @@ impl Cow {
             *state.copies.get_mut(copy_index(copy)).ok_or(Errno::EIO)? = Some(pages.clone());
             pages
         };
+        self.send_read(copy, range, &pages)
+    }
+
+    /// Sends the read of a copy whose pages are there, or puts it off until a bio comes back.
+    fn send_read(&self, copy: CopyId, range: BlockRange, pages: &Pages) -> Result {
         let sector = range.start * blksnap_core::BLOCK_SECTORS;
         let bytes = (range.count * blksnap_core::BLOCK_SECTORS).min(self.sectors.saturating_sub(sector)) * 512;
-        let io = Io::pages(&self.pool, &self.origin, false, sector, bytes, pages.iter())?;
+        let Ok(io) = Io::pages(&self.pool, &self.origin, false, sector, bytes, pages.iter()) else {
+            self.worker.kick_in(MEMORY_MS);
+            return self.state.lock().unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM);
+        };
         self.outstanding.fetch_add(1, Ordering::AcqRel);
         io.submit(Tag(READ | u64::from(copy.0), 0), &self.worker);
         Ok(())
+    }
+
+    /// Reads and requests that had to wait for a bio.
+    fn retry_io(&self) {
+        let (unread, stalled) = {
+            let mut state = self.state.lock();
+            (core::mem::take(&mut state.unread), core::mem::take(&mut state.stalled))
+        };
+        for &(copy, range) in &unread {
+            let pages = self.state.lock().copies.get(copy_index(copy)).and_then(Option::clone);
+            if let (Some(pages), None) = (pages, self.failure()) {
+                if let Err(e) = self.send_read(copy, range, &pages) {
+                    self.fail(e);
+                }
+            }
+        }
+        for &id in &stalled {
+            self.resume(id);
+        }
     }
 
     /// Stores that had to wait for room.

@@ -55,7 +55,7 @@ impl Cow {
             (Job::Store { batch, slot, pages }, Backend::Device(device)) => {
                 let sent = refs(&pages).and_then(|p| {
                     let bytes = p.len() as u64 * SLOT;
-                    let io = Io::pages(&self.pool, device, true, slot * (SLOT / 512), bytes, p.iter().copied())?;
+                    let io = patiently(|| Io::pages(&self.pool, device, true, slot * (SLOT / 512), bytes, p.iter().copied()))?;
                     // The pages stay in the state's copies until the engine hears of the completion.
                     io.submit(Tag(STORE | u64::from(batch.0), slot), &self.worker);
                     Ok(())
@@ -67,7 +67,7 @@ impl Cow {
                 Some(Finished::Part { request, result })
             }
             (Job::Part { request, bio, pos, from, len, .. }, Backend::Device(device)) => {
-                let sent = Io::part(&self.pool, device, &bio, from, len, pos / 512);
+                let sent = patiently(|| Io::part(&self.pool, device, &bio, from, len, pos / 512));
                 drop(bio);
                 match sent {
                     Ok(io) => {
@@ -81,6 +81,16 @@ impl Cow {
                 Some(Finished::Store { batch, slot, result: Err(Errno::EIO) })
             }
             (Job::Part { request, .. }, Backend::Memory(_)) => Some(Finished::Part { request, result: Err(Errno::EIO) }),
+        }
+    }
+}
+
+/// The slow worker may wait for a bio: the fast one gives them back.
+fn patiently(make: impl Fn() -> Result<Io>) -> Result<Io> {
+    loop {
+        match make() {
+            Err(Errno::ENOMEM) => kern::misc::sleep_ms(1),
+            made => return made,
         }
     }
 }

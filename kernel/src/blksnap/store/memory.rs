@@ -3,6 +3,7 @@
 //! Difference storage in memory: the pages that the old content was read into stay, and are not copied.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
@@ -16,11 +17,12 @@ const PART: usize = 512;
 /// Pages by slot.
 pub(crate) struct Memory {
     parts: Mutex<Vec<Vec<Option<Page>>>>,
+    pages: AtomicU64,
 }
 
 impl Memory {
     pub(crate) fn new() -> Result<Memory> {
-        Ok(Memory { parts: Mutex::new(Class::Store, Vec::new())? })
+        Ok(Memory { parts: Mutex::new(Class::Store, Vec::new())?, pages: AtomicU64::new(0) })
     }
 
     /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is the snapshot.
@@ -33,6 +35,7 @@ impl Memory {
         }
         let place = parts.get_mut(part).and_then(|p| p.get_mut(slot as usize % PART)).ok_or(Errno::EIO)?;
         *place = Some(page);
+        self.pages.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -59,7 +62,6 @@ impl Memory {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> u64 {
-        let parts = self.parts.lock();
-        parts.iter().map(|p| p.iter().flatten().count() as u64).sum::<u64>() * u64::from(PAGE_SIZE)
+        self.pages.load(Ordering::Relaxed) * u64::from(PAGE_SIZE)
     }
 }
