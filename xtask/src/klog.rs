@@ -9,7 +9,7 @@ const BAD: &[&str] = &[
     "sleeping function called", "scheduling while atomic", "soft lockup", "hard LOCKUP", "refcount_t:",
     "list_add corruption", "list_del corruption", "ODEBUG", "bad page state", "Bad page state", "unable to handle",
     "stack-protector", "memory leak", "invalid opcode", "page allocation failure", "Out of memory", "oom-kill",
-    "missing EC trailer", "Unknown symbol", "disagrees about version of symbol", "Hung task",
+    "missing EC trailer", "Unknown symbol", "Unknown rela relocation", "disagrees about version of symbol", "Hung task",
 ];
 
 /// But these lines are known and say nothing about us.

@@ -9,6 +9,7 @@ mod modules;
 mod programs;
 mod setup;
 mod sh;
+mod test_command;
 mod tools;
 mod vm;
 mod vm_command;
@@ -39,6 +40,8 @@ enum Action {
         #[arg(long)]
         kernel: Vec<String>,
     },
+    /// Runs every test; the last line is the count
+    Test(test_command::Arguments),
     /// Runs a command in a virtual machine with the freshly built modules and commands
     Vm(vm_command::Arguments),
 }
@@ -60,6 +63,13 @@ fn run(action: Action) -> Result<()> {
             let setup = setup::ensure(false)?;
             modules::build(&setup, &setup.chosen(&kernel)?)?;
             sh::say("the modules are in target/modules");
+            Ok(())
+        }
+        Action::Test(arguments) => {
+            if !test_command::run(&arguments)? {
+                // The count is the last word.
+                std::process::exit(1);
+            }
             Ok(())
         }
         Action::Vm(arguments) => vm_command::run(&arguments),

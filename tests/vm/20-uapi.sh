@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# The interface as foreign clients know it: each line of the table of errors, and the layout of what comes back.
+
+NONE=00000000000000000000000000000001
+
+t_errno_attach() {
+    local a && a=$(node $A)
+    FILTER=nosuch errno ENOENT snapc attach "$a"
+    errno ENOENT snapc detach "$a"
+    errno ENOENT snapc cbtinfo "$a"
+    snapc attach "$a"
+    errno EALREADY snapc attach "$a"
+    FILTER=nosuch errno EINVAL snapc detach "$a"
+    FILTER=nosuch errno EINVAL snapc ctl "$a" 0 40
+    snapc detach "$a"
+    errno ENOENT snapc detach "$a"
+}
+
+t_errno_ctl() {
+    local a && a=$(node $A)
+    snapc attach "$a"
+    errno ENOTTY snapc ctl "$a" 63 40
+    errno EINVAL snapc ctl "$a" 0 8
+    errno EINVAL snapc ctl "$a" 3 15
+    errno EFAULT snapc ctl "$a" 0 40 null
+    errno EFAULT snapc badpointer "$a"
+    errno ENODATA snapc cbtmap "$a" 0 100000000
+    errno ENODATA snapc cbtmap "$a" 1024 1
+}
+
+t_errno_not_root() {
+    local a && a=$(node $A)
+    chmod 666 "$a"
+    AS_NOBODY=1 errno EPERM snapc attach "$a"
+    snapc attach "$a"
+    AS_NOBODY=1 errno EPERM snapc detach "$a"
+    AS_NOBODY=1 errno EPERM snapc cbtinfo "$a"
+    chmod 660 "$a"
+    same "$(stat -c %a /dev/blksnap-control)" 600 "the control device's mode"
+}
+
+t_errno_snapshot() {
+    local a id other && a=$(node $A)
+    errno ENODEV snapc destroy $NONE
+    errno ESRCH snapc take $NONE
+    errno ESRCH snapc wait $NONE 10
+    errno ENOTTY snapc unknown
+    mkdir $W/store
+    id=$(snapc create $W/store 65536)
+    other=$(snapc create $W/store 65536)
+    errno ENODEV snapc take "$id"
+    snapc attach "$a"
+    errno ESRCH snapc add "$a" $NONE
+    snapc add "$a" "$id"
+    errno EALREADY snapc add "$a" "$id"
+    errno EBUSY snapc add "$a" "$other"
+    same "$(snapc collect)" 2 "the number of snapshots"
+    errno ENODATA snapc collect 1
+    same "$(snapc collect 1 2>/dev/null || true)" 2 "the count that is needed"
+    same "$(snapc collect 2 | sort | tr '\n' ' ')" "$(printf '%s\n%s\n' "$id" "$other" | sort | tr '\n' ' ')" ids
+    snapc take "$id"
+    errno EALREADY snapc take "$id"
+    errno EBUSY snapc detach "$a"
+    errno ENOENT snapc wait "$id" 50
+    snapc destroy "$id"
+    snapc destroy "$other"
+    errno ENODEV snapc destroy "$id"
+    same "$(snapc collect)" 0 "the number of snapshots"
+    snapc detach "$a"
+}
+
+t_errno_create() {
+    mkdir $W/store
+    errno ENOENT snapc create $W/nosuch/file
+    same "$(snapc collect)" 0 "the number of snapshots"
+}
+
+t_cbtinfo() {
+    local a && a=$(node $A)
+    snapc attach "$a"
+    snapc cbtinfo "$a" >$W/info
+    same "$(value capacity <$W/info)" $((64 << 20)) capacity
+    same "$(value block_size <$W/info)" 65536 "block size"
+    same "$(value block_count <$W/info)" 1024 "block count"
+    same "$(value number <$W/info)" 0 "changes number"
+    same "$(snapc cbtmap "$a" | tr -d '\0' | wc -c)" 0 "blocks marked before the first take"
+    snapshot $STORE -- $A
+    same "$(snapc cbtinfo "$a" | value number)" 1 "changes number"
+    same "$(snapc cbtinfo "$a" | value generation)" "$(value generation <$W/info)" generation
+    destroy
+}

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Images: of one instant, never changing, exactly what had to be copied.
+
+t_one_instant_of_two_devices() {
+    blkdiscard -z $A
+    blkdiscard -z $B
+    load $A $W/a.journal
+    load $B $W/b.journal
+    sleep 0.7
+    snapshot $STORE -- $A $B
+    sleep 0.7
+    stop_loads
+    stamp prove "${IMAGE[0]}:$W/a.journal" "${IMAGE[1]}:$W/b.journal" --after "$BEFORE" --before "$AFTER"
+    stamp prove $A:$W/a.journal $B:$W/b.journal
+    snapc stat "$ID"
+}
+
+t_image_does_not_change_under_fio() {
+    local fio
+    for disk in $A $B; do
+        fio --name=load --filename="$(node $disk)" --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bsrange=4k-64k \
+            --time_based --runtime=30 --norandommap >/dev/null 2>&1 &
+    done
+    sleep 1
+    snapshot $STORE -- $A $B
+    for i in 0 1; do
+        copy "${IMAGE[i]}" $W/first
+        sleep 0.3
+        copy "${IMAGE[i]}" $W/second
+        cmp $W/first $W/second
+        drop
+        cmp "${IMAGE[i]}" $W/first
+    done
+    pkill -x fio
+}
+
+t_image_equals_a_paused_copy() {
+    load $A $W/a.journal
+    sleep 0.5
+    stop_loads
+    copy $A $W/copy
+    snapshot $STORE -- $A
+    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 1 --first 1000000 --seed 9
+    cmp "${IMAGE[0]}" $W/copy
+    cmp -s $A $W/copy && fail "the load changed nothing"
+    stamp prove $A:$W/a.journal:$W/b.journal --foreign
+}
+
+t_first_4k_overwrite_costs_4k() {
+    local block
+    snapshot $STORE -- $A
+    same "$(counter $A copy_reads)" 0 "copy reads before any write"
+    block=$((RANDOM % 16384))
+    dd if=$A of=$W/old bs=4096 count=1 skip=$block iflag=direct status=none
+    dd if=/dev/urandom of=$A bs=4096 count=1 seek=$block oflag=direct conv=notrunc status=none
+    within 3 test "$(counter $A store_bytes)" = 4096
+    same "$(counter $A copy_reads)" 1 "copy reads"
+    same "$(counter $A copy_read_bytes)" 4096 "bytes read for copies"
+    same "$(counter $A store_bytes)" 4096 "bytes stored"
+    # The second time it costs nothing.
+    dd if=/dev/urandom of=$A bs=4096 count=1 seek=$block oflag=direct conv=notrunc status=none
+    sleep 0.2
+    same "$(counter $A copy_read_bytes)" 4096 "bytes read for copies after the second overwrite"
+    same "$(counter $A store_bytes)" 4096 "bytes stored after the second overwrite"
+    dd if="${IMAGE[0]}" of=$W/image bs=4096 count=1 skip=$block iflag=direct status=none
+    cmp $W/old $W/image
+}
+
+t_sector_write_costs_4k() {
+    snapshot $STORE -- $A
+    dd if=/dev/urandom of=$A bs=512 count=1 seek=77 oflag=direct conv=notrunc status=none
+    within 3 test "$(counter $A store_bytes)" = 4096
+    same "$(counter $A copy_read_bytes)" 4096 "bytes read for copies"
+}
+
+t_sparse_writes_cost_what_they_cover() {
+    snapshot $STORE -- $A
+    fio --name=sparse --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=4 --rw=randwrite --bs=4k --io_size=2m --size=64m \
+        --randseed=7 >/dev/null
+    within 3 test "$(counter $A store_bytes)" = $((2 << 20))
+    same "$(counter $A copy_read_bytes)" $((2 << 20)) "bytes read for 512 sparse writes"
+}
+
+t_overflow_fails_the_snapshot_not_the_origin() {
+    local error
+    copy $A $W/copy
+    snapshot memory $((1 << 20)) -- $A
+    stamp load "$(node $A)" --direct --journal $W/a.journal --seconds 2 --jobs 4
+    stamp prove $A:$W/a.journal --foreign
+    read -r error _ < <(snapc info "$(node $A)")
+    same "$error" -28 "the snapshot's error"
+    dd if="${IMAGE[0]}" of=/dev/null bs=4k count=1 iflag=direct status=none 2>$W/error && fail "the image of a failed snapshot can be read"
+    grep -q 'Input/output error' $W/error
+    snapc wait "$ID" 1000 | tee $W/event
+    grep -qE '^code=[01]$' $W/event
+    destroy
+    snapc detach "$(node $A)"
+}
+
+t_killed_holder_leaves_nothing() {
+    local pid id
+    snapc attach "$(node $A)"
+    snapc hold memory >$W/id &
+    pid=$!
+    within 3 test -s $W/id
+    id=$(cat $W/id)
+    snapc add "$(node $A)" "$id"
+    snapc take "$id"
+    image $A
+    load $A $W/a.journal
+    sleep 0.3
+    kill -9 $pid
+    within 5 test "$(snapc collect)" = 0
+    within 5 bash -c '! ls /dev/blksnap-image* 2>/dev/null'
+    stop_loads
+    stamp prove $A:$W/a.journal --foreign
+    snapc detach "$(node $A)"
+}
+
+# Any store: what is in the image is what was there.
+check_store() {
+    load $A $W/a.journal
+    sleep 0.3
+    stop_loads
+    copy $A $W/copy
+    snapshot "$1" -- $A
+    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 1.5 --first 1000000 --seed 5
+    cmp "${IMAGE[0]}" $W/copy
+    snapc stat "$ID"
+    [ "$(snapc stat "$ID" | value used)" -gt 0 ] || fail "nothing was stored"
+    destroy
+    stamp prove $A:$W/a.journal:$W/b.journal --foreign
+}
+
+t_store_memory() { check_store memory; }
+
+t_store_block_device() { check_store "$(node $D)"; }
+
+t_store_file_on_ext4() {
+    mkfs.ext4 -q -F $D
+    mkdir -p $W/d
+    mount $D $W/d
+    truncate -s 0 $W/d/store
+    check_store $W/d/store
+}
+
+t_store_directory_on_xfs() {
+    mkfs.xfs -q -f $D
+    mkdir -p $W/d
+    mount $D $W/d
+    check_store $W/d
+    same "$(find $W/d -type f | wc -l)" 0 "files left in the directory"
+}
+
+t_store_file_on_tmpfs() {
+    truncate -s 0 $W/store
+    check_store $W/store
+}
+
+t_load_store_file_grows() {
+    local capacity
+    modprobe blksnap diff_storage_minimum=4096
+    mkfs.ext4 -q -F $D
+    mkdir -p $W/d
+    mount $D $W/d
+    truncate -s 0 $W/d/store
+    snapshot $W/d/store $((200 << 20)) -- $A
+    capacity=$(snapc stat "$ID" | value capacity)
+    copy $A $W/copy
+    dd if=/dev/urandom of=$A bs=64k oflag=direct count=512 conv=notrunc status=none
+    [ "$(snapc stat "$ID" | value capacity)" -gt "$capacity" ] || fail "the store did not grow from $capacity"
+    cmp "${IMAGE[0]}" $W/copy
+}
+
+t_image_is_writable() {
+    copy $A $W/origin
+    snapshot $STORE -- $A
+    dd if=/dev/urandom of=$W/new bs=64k count=16 status=none
+    dd if=$W/new of="${IMAGE[0]}" bs=64k seek=20 oflag=direct conv=notrunc status=none
+    dd if="${IMAGE[0]}" of=$W/back bs=64k skip=20 count=16 iflag=direct status=none
+    cmp $W/new $W/back
+    drop
+    cmp $A $W/origin
+    # And what was not written is as it was.
+    cmp -n $((20 * 65536)) "${IMAGE[0]}" $W/origin
+}

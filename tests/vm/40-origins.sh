@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Every kind of device, by the same proof: a stamped load, a take in its middle, a second take, the true difference.
+
+# check_origin DEVICE [DEVICE the load goes to]
+check_origin() {
+    local device=$1 target=${2:-$1} device_node
+    device_node=$(node "$device")
+    blkdiscard -z "$target" 2>/dev/null || dd if=/dev/zero of="$target" bs=1M status=none 2>/dev/null || true
+    drop
+    snapc attach "$device_node"
+    load "$target" $W/1.journal
+    sleep 0.4
+    snapshot $STORE -- "$device"
+    sleep 0.4
+    stop_loads
+    copy "${IMAGE[0]}" $W/image1
+    if [ "$device" = "$target" ]; then
+        stamp prove $W/image1:$W/1.journal --after "$BEFORE" --before "$AFTER"
+    fi
+    destroy
+    load "$target" $W/2.journal --first 1000000 --seed 3
+    sleep 0.4
+    snapshot $STORE -- "$device"
+    sleep 0.2
+    stop_loads
+    copy "${IMAGE[0]}" $W/image2
+    if [ "$device" = "$target" ]; then
+        stamp prove $W/image2:$W/1.journal:$W/2.journal --after "$BEFORE" --before "$AFTER"
+    fi
+    snapc cbtmap "$device_node" >$W/map
+    stamp delta $W/image1 $W/image2 --map $W/map --base 1
+    destroy
+    snapc detach "$device_node"
+    stamp prove "$target:$W/1.journal:$W/2.journal"
+}
+
+t_origin_disk() { check_origin "$(node $A)"; }
+
+partitions() {
+    printf 'label: gpt\nsize=30MiB\nsize=30MiB\n' | sfdisk -q $A
+    udevadm settle
+    within 3 test -b "$(node $A)2"
+}
+
+t_origin_partition() {
+    partitions
+    check_origin "$(node $A)2"
+}
+
+t_origin_disk_written_through_its_partition() {
+    partitions
+    check_origin "$(node $A)" "$(node $A)1"
+}
+
+t_origin_partition_written_through_the_disk() {
+    local a old && a=$(node $A)
+    partitions
+    snapshot $STORE -- "${a}2"
+    copy "${a}2" $W/copy
+    # The second partition begins at 31 MiB.
+    same "$(cat "/sys/class/block/$(basename "$a")2/start")" $((31 * 2048)) "the start of the partition"
+    dd if=/dev/urandom of="$a" bs=64k seek=$((32 * 16)) count=64 oflag=direct conv=notrunc status=none
+    cmp "${IMAGE[0]}" $W/copy
+    drop
+    cmp -s "${a}2" $W/copy && fail "the write did not reach the partition"
+    old=$(counter "${a}2" store_bytes)
+    # Beside the partition: costs nothing.
+    dd if=/dev/urandom of="$a" bs=64k seek=$((4 * 16)) count=16 oflag=direct conv=notrunc status=none
+    sleep 0.2
+    same "$(counter "${a}2" store_bytes)" "$old" "bytes stored for a write beside the partition"
+}
+
+t_origin_dm_linear() {
+    local sectors
+    sectors=$(blockdev --getsz $A)
+    printf '0 %d linear %s 0\n%d %d linear %s 0\n' $((sectors / 2)) "$(node $A)" $((sectors / 2)) $((sectors / 2)) "$(node $B)" |
+        dmsetup create joined
+    udevadm settle
+    check_origin /dev/mapper/joined
+}
+
+t_origin_md_raid1() {
+    modprobe raid1 || skip "no raid1"
+    mdadm --create /dev/md7 --quiet --run --assume-clean --metadata=1.2 --level=1 --raid-devices=2 "$(node $A)" "$(node $B)" >/dev/null 2>&1
+    udevadm settle
+    check_origin /dev/md7
+}
+
+t_origin_loop() {
+    local loop
+    truncate -s 32M $W/file
+    loop=$(losetup -f --show $W/file)
+    check_origin "$loop"
+}
+
+t_origin_brd() {
+    modprobe brd rd_nr=1 rd_size=32768 || skip "no brd"
+    within 3 test -b /dev/ram0
+    dd if=/dev/zero of=/dev/ram0 bs=1M count=32 oflag=direct status=none
+    check_origin /dev/ram0
+}
+
+t_origin_null_blk() {
+    modprobe null_blk nr_devices=1 gb=1 memory_backed=1 queue_mode=2 || skip "no null_blk"
+    within 3 test -b /dev/nullb0
+    snapshot $STORE -- /dev/nullb0
+    dd if=/dev/urandom of=/dev/nullb0 bs=64k count=64 oflag=direct conv=notrunc status=none
+    same "$(head -c 4194304 "${IMAGE[0]}" | tr -d '\0' | wc -c)" 0 "bytes of the image that are not zero"
+}
+
+t_leg_is_refused_or_warned() {
+    printf '0 %d linear %s 0\n' 65536 "$(node $A)" | dmsetup create upper
+    if snapc attach "$(node $A)" 2>$W/error; then
+        dmesg | tail -n 20 | grep -i blksnap || dmesg | tail -n 20 | grep -i blkfilter || fail "the leg of a DM device was tracked without a word"
+    else
+        note "refused: $(cat $W/error)"
+    fi
+}

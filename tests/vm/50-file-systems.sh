@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Mounted file systems: their images mount beside them, are clean, and hold every file as it was.
+
+# check_fs DEVICE OPTIONS-FOR-THE-IMAGE CHECKER…
+check_fs() {
+    local device=$1 options=$2 pid
+    shift 2
+    mkdir -p $W/origin $W/image
+    mount "$device" $W/origin
+    for i in $(seq 40); do
+        mkdir -p "$W/origin/d$((i % 5))"
+        head -c $((RANDOM * 8)) /dev/urandom >"$W/origin/d$((i % 5))/file$i"
+    done
+    (cd $W/origin && find . -type f -exec md5sum {} +) >$W/sums
+    ( i=0; while :; do
+        i=$((i + 1))
+        head -c 200000 /dev/urandom >"$W/origin/noise$((i % 7))" 2>/dev/null || exit 0
+        [ $((i % 5)) = 0 ] && rm -f "$W/origin/noise$((i % 3))"
+    done ) &
+    pid=$!
+    sleep 0.5
+    snapshot $STORE -- "$device"
+    sleep 0.5
+    (cd $W/origin && md5sum --quiet -c $W/sums)
+    mount -o "$options" "${IMAGE[0]}" $W/image
+    (cd $W/image && md5sum --quiet -c $W/sums)
+    # And it can be written to.
+    echo hello >$W/image/written-to-the-image
+    sync -f $W/image
+    [ ! -e $W/origin/written-to-the-image ] || fail "a write to the image is in the origin"
+    umount $W/image
+    "$@" "${IMAGE[0]}"
+    kill $pid
+    wait $pid 2>/dev/null || true
+    umount $W/origin
+    "$@" "$device"
+}
+
+t_ext4_image_mounts_beside_its_origin() {
+    mkfs.ext4 -q -F $C
+    check_fs "$(node $C)" rw e2fsck -fn
+}
+
+t_xfs_image_mounts_beside_its_origin() {
+    mkfs.xfs -q -f $C
+    check_fs "$(node $C)" rw,nouuid xfs_repair -n
+}
+
+t_btrfs_image_is_clean() {
+    modprobe btrfs || skip "no btrfs"
+    mkfs.btrfs -q -f $C
+    mkdir -p $W/origin
+    mount $C $W/origin
+    for i in $(seq 20); do head -c 100000 /dev/urandom >$W/origin/file$i; done
+    sync -f $W/origin
+    snapshot $STORE -- $C
+    for i in $(seq 20); do head -c 100000 /dev/urandom >$W/origin/file$i; done
+    sync -f $W/origin
+    btrfs check --readonly "${IMAGE[0]}" >$W/check 2>&1 || fail "btrfs check: $(tail -n 3 $W/check)"
+}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Writes that are not plain writes, and writers that may not wait.
+
+fill() { stamp load "$(node $A)" --direct --journal $W/fill.journal --seconds 0.7 --longest 65536; copy $A $W/copy; }
+
+t_discard() {
+    [ "$(cat "/sys/block/$(basename "$(node $A)")/queue/discard_max_bytes")" -gt 0 ] || skip "the disk has no discard"
+    fill
+    snapshot $STORE -- $A
+    blkdiscard $A
+    blkdiscard -o $((8 << 20)) -l $((8 << 20)) $A
+    cmp "${IMAGE[0]}" $W/copy
+}
+
+t_write_zeroes() {
+    fill
+    snapshot $STORE -- $A
+    blkdiscard -z $A
+    cmp "${IMAGE[0]}" $W/copy
+    drop
+    same "$(tr -d '\0' <$A | wc -c)" 0 "bytes that are not zero"
+}
+
+t_large_buffered_writes() {
+    fill
+    snapshot $STORE -- $A
+    dd if=/dev/urandom of=$A bs=4M conv=notrunc,fsync status=none || true
+    cmp "${IMAGE[0]}" $W/copy
+}
+
+t_io_uring_writers() {
+    fill
+    snapshot $STORE -- $A
+    fio --name=uring --filename="$(node $A)" --direct=1 --ioengine=io_uring --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=2 \
+        --norandommap >$W/fio 2>&1 || fail "fio: $(grep -m1 -i err $W/fio)"
+    ! grep -q 'err= *[1-9]' $W/fio || fail "$(grep -m1 'err=' $W/fio)"
+    cmp "${IMAGE[0]}" $W/copy
+}
+
+t_nowait_writers_are_not_refused() {
+    fill
+    snapshot $STORE -- $A
+    strace -f -qq -e trace=pwritev2 -o $W/trace stamp load "$(node $A)" --direct --nowait --jobs 1 --journal $W/n.journal --seconds 1 --first 1000000
+    cmp "${IMAGE[0]}" $W/copy
+    note "$(grep -c pwritev2 $W/trace) writes, $(grep -c EAGAIN $W/trace || true) refused"
+    ! grep -q EAGAIN $W/trace || fail "$(grep -c EAGAIN $W/trace) of $(grep -c pwritev2 $W/trace) writes were refused"
+    stamp prove $A:$W/fill.journal:$W/n.journal --foreign
+}
+
+t_image_read_while_written_deep() {
+    fill
+    snapshot $STORE -- $A
+    fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=3 \
+        --norandommap >/dev/null 2>&1 &
+    for _ in 1 2; do cmp "${IMAGE[0]}" $W/copy; drop; done
+    wait
+    cmp "${IMAGE[0]}" $W/copy
+}

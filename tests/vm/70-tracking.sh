@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Change tracking against the true difference of two images.
+
+t_cbt_delta_over_several_takes() {
+    local i
+    snapc attach "$(node $A)"
+    for i in 1 2 3 4; do
+        load $A "$W/$i.journal" --first $((i * 1000000)) --seed $i --range $((48 << 20)) --pause 2000
+        sleep 0.3
+        snapshot $STORE -- $A
+        sleep 0.2
+        stop_loads
+        copy "${IMAGE[0]}" "$W/image$i"
+        snapc cbtmap "$(node $A)" >"$W/map$i"
+        destroy
+    done
+    stamp delta $W/image1 $W/image2 --map $W/map2 --base 1
+    stamp delta $W/image2 $W/image3 --map $W/map3 --base 2
+    stamp delta $W/image3 $W/image4 --map $W/map4 --base 3
+    stamp delta $W/image1 $W/image4 --map $W/map4 --base 1
+    stamp delta $W/image2 $W/image4 --map $W/map4 --base 2
+}
+
+t_cbt_dirty_marks_ranges() {
+    local a && a=$(node $A)
+    snapshot $STORE -- $A
+    destroy
+    snapc dirty "$a" 128 129
+    snapshot $STORE -- $A
+    same "$(snapc cbtmap "$a" | od -An -v -tu1 -w1 | awk '$1 > 1 { printf "%d ", NR - 1 }')" "1 2 " "the blocks marked"
+    destroy
+}
+
+t_cbt_map_is_that_of_the_last_take() {
+    local a && a=$(node $A)
+    snapshot $STORE -- $A
+    dd if=/dev/urandom of=$A bs=64k count=4 seek=10 oflag=direct conv=notrunc status=none
+    same "$(snapc cbtmap "$a" | tr -d '\0' | wc -c)" 0 "blocks marked as of the first take"
+    destroy
+    snapshot $STORE -- $A
+    same "$(snapc cbtmap "$a" | od -An -v -tu1 -w1 | awk '$1 > 1 { printf "%d ", NR - 1 }')" "10 11 12 13 " "the blocks marked"
+}
+
+t_cbt_generation_changes_after_255_takes() {
+    local a first i && a=$(node $A)
+    snapc attach "$a"
+    first=$(snapc cbtinfo "$a" | value generation)
+    for i in $(seq 255); do
+        ID=$(snapc open memory)
+        snapc add "$a" "$ID"
+        snapc take "$ID"
+        snapc destroy "$ID"
+    done
+    same "$(snapc cbtinfo "$a" | value number)" 255 "changes number"
+    same "$(snapc cbtinfo "$a" | value generation)" "$first" "generation at 255"
+    snapshot $STORE -- $A
+    [ "$(snapc cbtinfo "$a" | value generation)" != "$first" ] || fail "the same generation after 256 takes"
+    [ "$(snapc cbtinfo "$a" | value number)" -le 1 ] || fail "changes number $(snapc cbtinfo "$a" | value number)"
+}

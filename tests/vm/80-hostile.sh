@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Devices that fail or go away, snapshots and attachments under their feet.
+
+t_scsi_disk_vanishes() {
+    local disk
+    modprobe scsi_debug dev_size_mb=32 delay=0 || skip "no scsi_debug"
+    udevadm settle
+    within 5 bash -c 'lsblk -no MODEL,NAME | grep -q scsi_debug'
+    disk=/dev/$(lsblk -dno MODEL,NAME | awk '/scsi_debug/ { print $NF; exit }')
+    snapshot $STORE -- "$disk"
+    dd if=/dev/urandom of="$disk" bs=4k count=512 oflag=direct conv=notrunc status=none
+    dd if=/dev/urandom of="$disk" bs=4k oflag=direct conv=notrunc status=none 2>/dev/null &
+    dd if="${IMAGE[0]}" of=/dev/null bs=64k iflag=direct status=none 2>/dev/null &
+    sleep 0.1
+    echo 1 >"/sys/block/$(basename "$disk")/device/delete"
+    wait
+    within 5 test ! -b "$disk"
+    timeout 10 dd if="${IMAGE[0]}" of=/dev/null bs=4k count=1 skip=4000 iflag=direct status=none 2>/dev/null &&
+        fail "an image of a disk that is gone can be read where nothing was copied"
+    timeout 10 snapc destroy "$ID"
+    same "$(snapc collect)" 0 "the number of snapshots"
+}
+
+t_attached_disk_vanishes() {
+    local disk
+    modprobe scsi_debug dev_size_mb=32 delay=0 || skip "no scsi_debug"
+    udevadm settle
+    within 5 bash -c 'lsblk -no MODEL,NAME | grep -q scsi_debug'
+    disk=/dev/$(lsblk -dno MODEL,NAME | awk '/scsi_debug/ { print $NF; exit }')
+    snapc attach "$disk"
+    echo 1 >"/sys/block/$(basename "$disk")/device/delete"
+    within 5 test ! -b "$disk"
+    sleep 0.2
+    rmmod scsi_debug
+}
+
+t_origin_fails_under_the_copy() {
+    local sectors
+    sectors=$(blockdev --getsz $A)
+    printf '0 %d linear %s 0\n' "$sectors" "$(node $A)" | dmsetup create frail
+    udevadm settle
+    snapshot $STORE -- /dev/mapper/frail
+    dd if=/dev/urandom of=/dev/mapper/frail bs=64k count=16 oflag=direct conv=notrunc status=none
+    dmsetup suspend frail --nolockfs
+    printf '0 %d error\n' "$sectors" | dmsetup load frail
+    dmsetup resume frail
+    dd if=/dev/urandom of=/dev/mapper/frail bs=64k count=4 seek=100 oflag=direct conv=notrunc status=none 2>/dev/null && fail "the origin did not fail"
+    timeout 10 dd if="${IMAGE[0]}" of=/dev/null bs=64k count=1 skip=200 iflag=direct status=none 2>/dev/null && fail "the image read what cannot be read"
+    timeout 10 snapc destroy "$ID"
+    snapc detach "$(node /dev/mapper/frail)"
+}
+
+t_store_fails() {
+    local error
+    printf '0 %d error\n' 131072 | dmsetup create broken
+    udevadm settle
+    if ! ID=$(snapc open "$(node /dev/mapper/broken)" 2>$W/error); then note "refused: $(cat $W/error)"; return 0; fi
+    snapc attach "$(node $A)"
+    snapc add "$(node $A)" "$ID"
+    if snapc take "$ID" 2>$W/error; then
+        stamp load "$(node $A)" --direct --journal $W/a.journal --seconds 1
+        stamp prove $A:$W/a.journal --foreign
+        sleep 0.3
+        read -r error _ < <(snapc info "$(node $A)")
+        [ "$error" -lt 0 ] || fail "the snapshot did not notice that its store fails"
+    fi
+    destroy
+}
+
+t_store_full() {
+    mkfs.ext4 -q -F $B 40M
+    mkdir -p $W/d
+    mount $B $W/d
+    truncate -s 0 $W/d/store
+    copy $A $W/copy
+    if ! ID=$(snapc open $W/d/store 2>$W/error); then
+        same "$(cat $W/error)" ENOSPC "the refusal"
+        return 0
+    fi
+    snapc attach "$(node $A)"
+    snapc add "$(node $A)" "$ID"
+    snapc take "$ID"
+    dd if=/dev/urandom of=$A bs=1M oflag=direct conv=notrunc status=none 2>/dev/null || true
+    local error
+    read -r error _ < <(snapc info "$(node $A)")
+    same "$error" -28 "the snapshot's error"
+    destroy
+}
+
+t_loop_resized() {
+    local loop before error
+    truncate -s 32M $W/file
+    loop=$(losetup -f --show $W/file)
+    snapshot $STORE -- "$loop"
+    before=$(snapc cbtinfo "$loop" | value generation)
+    truncate -s 48M $W/file
+    losetup -c "$loop"
+    dd if=/dev/urandom of="$loop" bs=64k count=16 seek=600 oflag=direct conv=notrunc status=none
+    destroy
+    ID=
+    snapshot $STORE -- "$loop"
+    [ "$(snapc cbtinfo "$loop" | value generation)" != "$before" ] || fail "the same generation after a resize"
+    same "$(snapc cbtinfo "$loop" | value capacity)" $((48 << 20)) capacity
+    destroy
+}
+
+t_snapshots_come_and_go_under_load() {
+    load $A $W/a.journal
+    load $B $W/b.journal
+    for _ in $(seq 15); do
+        snapshot $STORE -- $A $B
+        dd if="${IMAGE[0]}" of=/dev/null bs=1M count=8 iflag=direct status=none
+        destroy
+    done
+    stop_loads
+    stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
+}
+
+t_memory_is_given_back() {
+    local before after
+    snapshot $STORE -- $A && destroy
+    sleep 0.3
+    before=$(awk '/^MemFree/ { f = $2 } /^Cached/ { c = $2 } /^Buffers/ { b = $2 } END { print f + c + b }' /proc/meminfo)
+    for _ in 1 2 3 4 5 6; do
+        snapshot memory -- $A
+        dd if=/dev/zero of=$A bs=1M oflag=direct conv=notrunc status=none 2>/dev/null || true
+        destroy
+    done
+    sleep 0.5
+    after=$(awk '/^MemFree/ { f = $2 } /^Cached/ { c = $2 } /^Buffers/ { b = $2 } END { print f + c + b }' /proc/meminfo)
+    note "free before $before KiB, after $after KiB"
+    [ "$after" -gt $((before - 40000)) ] || fail "six snapshots of 64 MiB cost $((before - after)) KiB for good"
+}

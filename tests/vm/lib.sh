@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# What the tests in virtual machines share. A test is a function t_NAME of a file here; it fails by a failing command
+# (its line is the reason) or by `fail REASON`, and is skipped by `skip REASON`. Each begins with the module freshly
+# loaded, and what it leaves behind (mounts, devices, snapshots, background programs) is cleaned away after it.
+
+set -Eeuo pipefail
+
+A=/dev/disk/by-id/virtio-a # 64 MiB
+B=/dev/disk/by-id/virtio-b # 64 MiB
+C=/dev/disk/by-id/virtio-c # 512 MiB
+D=/dev/disk/by-id/virtio-d # 512 MiB
+W=/tmp/work                # memory
+mkdir -p $W
+
+fail() {
+    echo "$*" >$W/reason
+    exit 1
+}
+
+skip() {
+    echo "$*" >$W/reason
+    exit 77
+}
+
+note() { echo "  $*"; }
+
+same() { [ "$1" = "$2" ] || fail "${3:-value}: $1, expected $2"; }
+
+# within SECONDS COMMAND…: waits until the command succeeds.
+within() {
+    local end=$((SECONDS + $1 + 1)) && shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || fail "not in time: $*"
+        sleep 0.05
+    done
+}
+
+# errno NAME COMMAND…: the command must fail, with just this errno.
+errno() {
+    local want=$1 got && shift
+    if got=$("$@" 2>&1 >/dev/null); then fail "$*: succeeded, expected $want"; fi
+    [ "$got" = "$want" ] || fail "$*: $got, expected $want"
+}
+
+node() { readlink -f "$1"; }
+
+# value NAME < lines of NAME=VALUE
+value() { sed -n "s/^$1=//p"; }
+
+# snapshot STORE [BYTES] -- DEVICE…: attaches, makes, takes; the id is in $ID, the images in ${IMAGE[i]}.
+snapshot() {
+    local store=$1 limit=0 device
+    shift
+    if [ "$1" != -- ]; then limit=$1 && shift; fi
+    shift
+    ID=$(snapc open "$store" "$limit")
+    for device in "$@"; do
+        snapc attach "$(node "$device")" 2>/dev/null || true
+        snapc add "$(node "$device")" "$ID"
+    done
+    BEFORE=$(stamp now)
+    snapc take "$ID"
+    AFTER=$(stamp now)
+    IMAGE=()
+    for device in "$@"; do IMAGE+=("$(image "$device")"); done
+}
+
+# The image's device node of a device.
+image() {
+    local error name
+    read -r error name < <(snapc info "$(node "$1")")
+    [ "$error" = 0 ] || fail "the snapshot of $1 has failed with $error"
+    [ -n "$name" ] || fail "$1 has no image"
+    within 5 test -b "/dev/$name"
+    echo "/dev/$name"
+}
+
+counter() { snapc counters "$(node "$1")" | value "$2"; }
+
+destroy() { snapc destroy "${1:-$ID}"; }
+
+# Starts a stamped load in the background; `stop_loads` ends all of them.
+load() {
+    local device=$1 journal=$2
+    shift 2
+    stamp load "$(node "$device")" --direct --journal "$journal" --seconds 60 --stop $W/stop --pause 300 "$@" >>$W/load.log 2>&1 &
+    LOADS+=($!)
+}
+
+stop_loads() {
+    local pid
+    touch $W/stop
+    for pid in "${LOADS[@]}"; do wait "$pid" || fail "a load failed: $(tail -n 2 $W/load.log)"; done
+    rm -f $W/stop
+    LOADS=()
+}
+LOADS=()
+
+# Reads past the page cache, so that what is compared comes from the device.
+copy() { dd if="$1" of="$2" bs=1M iflag=direct status=none; }
+
+# A store for tests that do not care: memory.
+STORE=memory
+
+drop() { echo 3 >/proc/sys/vm/drop_caches; }

@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Runs the tests in a guest, or those whose names hold the word given: one verdict line each.
+here=$(dirname "$0")
+pattern=${1:-}
+bad='WARNING: |BUG: |Oops|general protection|Call Trace|INFO: task|rcu: INFO|refcount_t:|sleeping function|UBSAN|KASAN|Unknown rela|Unknown symbol'
+
+# Takes away whatever a test left: returns non-zero when something of ours cannot be removed.
+reset() {
+    local pid device id i
+    touch /tmp/work/stop
+    for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
+    pkill -x stamp; pkill -x fio; pkill -x snapc; pkill -x dd
+    sync -f /tmp 2>/dev/null
+    for i in 1 2 3; do
+        awk '$2 ~ "^/tmp/work/" || $2 ~ "^/mnt/" { print $2 }' /proc/mounts | sort -r | while read -r device; do umount "$device" 2>/dev/null; done
+        if [ -e /dev/blksnap-control ]; then
+            for id in $(snapc collect 64 2>/dev/null); do snapc destroy "$id" 2>/dev/null; done
+        fi
+        grep -q /tmp/work/ /proc/mounts || break
+        sleep 0.3
+    done
+    rmmod blksnap 2>/dev/null || { sleep 0.5; rmmod blksnap 2>/dev/null; }
+    rmmod blkfilter 2>/dev/null || { sleep 0.5; rmmod blkfilter 2>/dev/null; }
+    dmsetup remove_all -f >/dev/null 2>&1
+    mdadm --stop --scan >/dev/null 2>&1
+    losetup -D 2>/dev/null
+    for device in scsi_debug null_blk brd; do rmmod $device 2>/dev/null; done
+    rmdir /sys/kernel/config/nullb/* 2>/dev/null
+    rm -rf /tmp/work
+    for device in a b c d; do
+        sfdisk -q --delete "/dev/disk/by-id/virtio-$device" >/dev/null 2>&1
+        wipefs -qa "/dev/disk/by-id/virtio-$device" >/dev/null 2>&1
+    done
+    udevadm settle -t 5
+    ! grep -qE '^(blksnap|blkfilter) ' /proc/modules
+}
+
+one() {
+    local file=$1 name=$2 begin=$EPOCHREALTIME code reason line seconds
+    mkdir -p /tmp/work
+    echo "TEST $name" >/dev/kmsg
+    timeout -k 5 "${TEST_SECONDS:-60}" bash -c '
+        . "$1/lib.sh"
+        trap '\''code=$?; [ -s $W/reason ] || echo "line $LINENO: $BASH_COMMAND ($code)" >$W/reason'\'' ERR
+        [ "${2#t_load}" != "$2" ] || modprobe blksnap
+        . "$3"
+        "$2"
+    ' test "$here" "$name" "$file" >/tmp/test.out 2>&1
+    code=$?
+    reason=$(head -c 300 /tmp/work/reason 2>/dev/null | tr '\n' ' ')
+    if [ $code = 124 ] || [ $code = 137 ]; then reason="hung: stopped after ${TEST_SECONDS:-60} s"; fi
+    if ! reset && [ $code = 0 ]; then code=1 reason="the modules cannot be removed after it"; fi
+    line=$(dmesg | awk -v mark="TEST $name" 'index($0, mark) { text = ""; next } { text = text "\n" $0 } END { print text }' |
+        grep -E "$bad" | head -n 1)
+    if [ -n "$line" ]; then code=1 reason="kernel log: $line"; fi
+    seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+    case $code in
+    0) echo "PASS ${name#t_} ($seconds s)" ;;
+    77) echo "SKIP ${name#t_} $reason" ;;
+    *)
+        echo "FAIL ${name#t_} ${reason:-exit $code}"
+        tail -n 15 /tmp/test.out | sed 's/^/    | /'
+        ;;
+    esac
+}
+
+trap '' TERM
+modprobe -a loop dm-mod 2>/dev/null
+for file in "$here"/[0-9]*.sh; do
+    for name in $(sed -n 's/^\(t_[a-z0-9_]*\)() {.*/\1/p' "$file"); do
+        case $name in *$pattern*) one "$file" "$name" ;; esac
+    done
+done
+echo "END OF TESTS"

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A foreign client of the interface: every number and layout is written down here by hand, as programs that were
+ * written against the upstream interface have them, and nothing is taken from our own headers. One call a command;
+ * a failing call prints the name of its errno alone on standard error and exits with 1.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define ATTACH 0xc030128eu /* _IOWR(0x12, 142, 48 bytes) */
+#define DETACH 0xc020128fu /* _IOWR(0x12, 143, 32 bytes) */
+#define CTL 0xc0301290u /* _IOWR(0x12, 144, 48 bytes) */
+#define VERSION 0x80085600u /* _IOR('V', 0, 8 bytes) */
+#define CREATE 0xc0205601u /* _IOWR('V', 1, 32 bytes) */
+#define DESTROY 0x40105602u /* _IOW('V', 2, 16 bytes) */
+#define TAKE 0x40105603u /* _IOW('V', 3, 16 bytes) */
+#define COLLECT 0x80105604u /* _IOR('V', 4, 16 bytes) */
+#define WAIT_EVENT 0x90005605u /* _IOR('V', 5, 4096 bytes) */
+#define OPEN 0xc0305641u /* _IOWR('V', 65, 48 bytes) */
+#define STAT 0xc0505642u /* _IOWR('V', 66, 80 bytes) */
+
+struct attach { uint8_t name[32]; uint64_t opt; uint32_t optlen; };
+struct detach { uint8_t name[32]; };
+struct ctl { uint8_t name[32]; uint32_t cmd; uint32_t optlen; uint64_t opt; };
+struct create { uint64_t limit; uint64_t path; uint8_t id[16]; };
+struct collect { uint32_t count; uint64_t ids; };
+struct event { uint8_t id[16]; uint32_t timeout; uint32_t code; int64_t time; uint8_t data[4064]; };
+struct cbtinfo { uint64_t capacity; uint32_t block_size, block_count; uint8_t generation[16]; uint8_t number; };
+struct cbtmap { uint32_t offset, length; uint64_t buffer; };
+struct range { uint64_t offset, count; };
+struct cbtdirty { uint32_t count; uint64_t ranges; };
+struct info { int32_t error; uint8_t image[32]; };
+struct open_ours { uint32_t size, flags, store, gate_ms; uint64_t limit, path; uint8_t id[16]; };
+struct stat_ours {
+	uint32_t size, state; uint8_t id[16]; int32_t error; uint32_t devices;
+	uint64_t gate_ns, taken_ns, capacity, used, limit, memory;
+};
+struct image_stat {
+	uint32_t size; int32_t error; uint8_t image[32], snapshot[16];
+	uint64_t number, copy_reads, copy_read_bytes, stores, store_bytes, held, image_reads, image_writes, saved, memory;
+};
+
+_Static_assert(sizeof(struct attach) == 48 && sizeof(struct ctl) == 48 && sizeof(struct create) == 32, "layout");
+_Static_assert(sizeof(struct event) == 4096 && sizeof(struct info) == 36 && sizeof(struct open_ours) == 48, "layout");
+_Static_assert(sizeof(struct stat_ours) == 80 && sizeof(struct cbtinfo) == 40, "layout");
+
+static const char *filter = "blksnap";
+static const char *control = "/dev/blksnap-control";
+
+static int fail(void)
+{
+	fprintf(stderr, "%s\n", strerrorname_np(errno));
+	return 1;
+}
+
+static int device(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0) {
+		perror(path);
+		exit(2);
+	}
+	return fd;
+}
+
+static int controller(void)
+{
+	int fd = open(control, O_RDWR);
+
+	if (fd < 0) {
+		perror(control);
+		exit(2);
+	}
+	return fd;
+}
+
+static void named(uint8_t name[32])
+{
+	memset(name, 0, 32);
+	memcpy(name, filter, strnlen(filter, 32));
+}
+
+static int do_ctl(int fd, uint32_t cmd, void *opt, uint32_t optlen)
+{
+	struct ctl c = { .cmd = cmd, .optlen = optlen, .opt = (uintptr_t)opt };
+
+	named(c.name);
+	return ioctl(fd, CTL, &c);
+}
+
+static void print_id(const uint8_t id[16])
+{
+	for (int i = 0; i < 16; i++)
+		printf("%02x", id[i]);
+	printf("\n");
+}
+
+static void parse_id(const char *text, uint8_t id[16])
+{
+	for (int i = 0; i < 16; i++) {
+		unsigned byte = 0;
+
+		if (sscanf(text + 2 * i, "%2x", &byte) != 1) {
+			fprintf(stderr, "not an id: %s\n", text);
+			exit(2);
+		}
+		id[i] = (uint8_t)byte;
+	}
+}
+
+static int on_device(const char *verb, int argc, char **argv)
+{
+	int fd = device(argv[2]);
+
+	if (!strcmp(verb, "attach")) {
+		struct attach a = { .opt = 0 };
+
+		named(a.name);
+		return ioctl(fd, ATTACH, &a) ? fail() : 0;
+	}
+	if (!strcmp(verb, "detach")) {
+		struct detach d;
+
+		named(d.name);
+		return ioctl(fd, DETACH, &d) ? fail() : 0;
+	}
+	if (!strcmp(verb, "add")) {
+		uint8_t id[16];
+
+		parse_id(argv[3], id);
+		return do_ctl(fd, 3, id, 16) ? fail() : 0;
+	}
+	if (!strcmp(verb, "info")) {
+		struct info i = { 0 };
+
+		if (do_ctl(fd, 4, &i, sizeof(i)))
+			return fail();
+		printf("%d %.32s\n", i.error, i.image);
+		return 0;
+	}
+	if (!strcmp(verb, "cbtinfo")) {
+		struct cbtinfo i = { 0 };
+
+		if (do_ctl(fd, 0, &i, sizeof(i)))
+			return fail();
+		printf("capacity=%llu\nblock_size=%u\nblock_count=%u\nnumber=%u\ngeneration=",
+		       (unsigned long long)i.capacity, i.block_size, i.block_count, i.number);
+		print_id(i.generation);
+		return 0;
+	}
+	if (!strcmp(verb, "cbtmap")) { /* DEV [OFFSET LENGTH]: the map on standard output */
+		struct cbtinfo i = { 0 };
+		struct cbtmap m = { 0 };
+		uint8_t *buffer;
+
+		if (do_ctl(fd, 0, &i, sizeof(i)))
+			return fail();
+		m.offset = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 0;
+		m.length = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : i.block_count - m.offset;
+		buffer = calloc(m.length ? m.length : 1, 1);
+		m.buffer = (uintptr_t)buffer;
+		if (do_ctl(fd, 1, &m, sizeof(m)))
+			return fail();
+		return fwrite(buffer, 1, m.length, stdout) == m.length ? 0 : 2;
+	}
+	if (!strcmp(verb, "dirty")) {
+		struct range r = { strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0) };
+		struct cbtdirty d = { 1, (uintptr_t)&r };
+
+		return do_ctl(fd, 2, &d, sizeof(d)) ? fail() : 0;
+	}
+	if (!strcmp(verb, "counters")) {
+		struct image_stat s = { .size = sizeof(s) };
+
+		if (do_ctl(fd, 66, &s, sizeof(s)))
+			return fail();
+		printf("copy_reads=%llu\ncopy_read_bytes=%llu\nstores=%llu\nstore_bytes=%llu\nheld=%llu\nsaved_blocks=%llu\n"
+		       "memory=%llu\n", (unsigned long long)s.copy_reads, (unsigned long long)s.copy_read_bytes,
+		       (unsigned long long)s.stores, (unsigned long long)s.store_bytes, (unsigned long long)s.held,
+		       (unsigned long long)s.saved, (unsigned long long)s.memory);
+		return 0;
+	}
+	if (!strcmp(verb, "ctl")) { /* DEV CMD OPTLEN [null]: for the table of errors */
+		static uint8_t buffer[4096];
+
+		return do_ctl(fd, (uint32_t)strtoul(argv[3], NULL, 0), argc > 5 ? (void *)8 : buffer,
+			      (uint32_t)strtoul(argv[4], NULL, 0)) ? fail() : 0;
+	}
+	if (!strcmp(verb, "badpointer"))
+		return ioctl(fd, CTL, (void *)8) ? fail() : 0;
+	return -1;
+}
+
+static int on_control(const char *verb, int argc, char **argv)
+{
+	int fd = controller();
+
+	if (!strcmp(verb, "version")) {
+		uint16_t v[4];
+
+		if (ioctl(fd, VERSION, v))
+			return fail();
+		printf("%u.%u.%u.%u\n", v[0], v[1], v[2], v[3]);
+		return 0;
+	}
+	if (!strcmp(verb, "create")) { /* PATH [SECTORS] */
+		struct create c = { .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0, .path = (uintptr_t)argv[2] };
+
+		if (ioctl(fd, CREATE, &c))
+			return fail();
+		print_id(c.id);
+		return 0;
+	}
+	if (!strcmp(verb, "open") || !strcmp(verb, "hold")) { /* memory|PATH [BYTES]; hold keeps it till it is killed */
+		struct open_ours o = { .size = sizeof(o), .flags = !strcmp(verb, "hold"), .store = strcmp(argv[2], "memory") != 0,
+				       .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 };
+
+		o.path = o.store ? (uintptr_t)argv[2] : 0;
+		if (ioctl(fd, OPEN, &o))
+			return fail();
+		print_id(o.id);
+		fflush(stdout);
+		if (o.flags)
+			pause();
+		return 0;
+	}
+	if (!strcmp(verb, "stat")) {
+		struct stat_ours s = { .size = sizeof(s) };
+
+		parse_id(argv[2], s.id);
+		if (ioctl(fd, STAT, &s))
+			return fail();
+		printf("state=%u\nerror=%d\ndevices=%u\ngate_ns=%llu\ntaken_ns=%llu\ncapacity=%llu\nused=%llu\nlimit=%llu\n"
+		       "memory=%llu\n", s.state, s.error, s.devices, (unsigned long long)s.gate_ns,
+		       (unsigned long long)s.taken_ns, (unsigned long long)s.capacity, (unsigned long long)s.used,
+		       (unsigned long long)s.limit, (unsigned long long)s.memory);
+		return 0;
+	}
+	if (!strcmp(verb, "take") || !strcmp(verb, "destroy")) {
+		uint8_t id[16];
+
+		parse_id(argv[2], id);
+		return ioctl(fd, *verb == 't' ? TAKE : DESTROY, id) ? fail() : 0;
+	}
+	if (!strcmp(verb, "collect")) { /* [ROOM]: without it the count alone, then the ids */
+		struct collect c = { 0, 0 };
+		uint8_t (*ids)[16];
+		uint32_t count;
+
+		if (argc > 2) {
+			ids = calloc(strtoul(argv[2], NULL, 0) + 1, 16);
+			c.count = (uint32_t)strtoul(argv[2], NULL, 0);
+			c.ids = (uintptr_t)ids;
+			if (ioctl(fd, COLLECT, &c)) {
+				printf("%u\n", c.count);
+				return fail();
+			}
+			for (uint32_t i = 0; i < c.count; i++)
+				print_id(ids[i]);
+			return 0;
+		}
+		if (ioctl(fd, COLLECT, &c))
+			return fail();
+		count = c.count;
+		printf("%u\n", count);
+		return 0;
+	}
+	if (!strcmp(verb, "wait")) { /* ID MILLISECONDS */
+		static struct event e;
+
+		parse_id(argv[2], e.id);
+		e.timeout = (uint32_t)strtoul(argv[3], NULL, 0);
+		if (ioctl(fd, WAIT_EVENT, &e))
+			return fail();
+		printf("code=%u\n", e.code);
+		return 0;
+	}
+	if (!strcmp(verb, "unknown"))
+		return ioctl(fd, _IO('V', 63), 0) ? fail() : 0;
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static const char *devices[] = { "attach", "detach", "add", "info", "cbtinfo", "cbtmap", "dirty", "counters", "ctl",
+					 "badpointer", NULL };
+	int result;
+
+	if (getenv("FILTER"))
+		filter = getenv("FILTER");
+	if (argc < 2)
+		return 2;
+	if (getenv("AS_NOBODY") && setresuid(65534, 65534, 65534))
+		return 2;
+	for (int i = 0; devices[i]; i++) {
+		if (strcmp(argv[1], devices[i]))
+			continue;
+		result = argc < 3 ? -1 : on_device(argv[1], argc, argv);
+		if (result < 0)
+			fprintf(stderr, "snapc: wrong arguments\n");
+		return result < 0 ? 2 : result;
+	}
+	result = on_control(argv[1], argc, argv);
+	if (result < 0)
+		fprintf(stderr, "snapc: no such command\n");
+	return result < 0 ? 2 : result;
+}
