@@ -6,7 +6,7 @@
 
 #![allow(missing_docs, reason = "shim.h is the documentation")]
 
-use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 unsafe extern "C" {
     // ---- print.c ----
@@ -64,6 +64,7 @@ unsafe extern "C" {
     // misc.c
     pub(crate) fn bsk_ktime_ns() -> u64;
     pub(crate) fn bsk_real_ns() -> u64;
+    pub(crate) fn bsk_msleep(ms: u32);
     pub(crate) fn bsk_uuid(out: *mut u8);
     pub(crate) fn bsk_free_memory() -> u64;
     pub(crate) fn bsk_copy_from_user(to: *mut c_void, from: u64, n: c_ulong) -> c_ulong;
@@ -150,6 +151,8 @@ unsafe extern "C" {
     pub(crate) fn bsk_file_rw_bio(f: *mut c_void, write: bool, pos: u64, bio: *mut c_void, from: u32, len: u32) -> c_long;
     pub(crate) fn bsk_noio_begin(saved: *mut c_uint);
     pub(crate) fn bsk_noio_end(saved: c_uint);
+    pub(crate) fn bsk_noreclaim_begin(saved: *mut c_uint);
+    pub(crate) fn bsk_noreclaim_end(saved: c_uint);
 
     // disk.c
     pub(crate) fn bsk_disk_new(
@@ -176,4 +179,100 @@ unsafe extern "C" {
 
     // params.c
     pub(crate) fn bsk_param(which: u32) -> u32;
+}
+
+// ---- hook.h: what blkfilter.ko needs ----
+unsafe extern "C" {
+    // hook_bio.c
+    pub(crate) fn bsk_watch(on: bool);
+    pub(crate) fn bsk_bio_place(bio: *mut c_void, disk: *mut *mut c_void, sector: *mut u64, sectors: *mut u64);
+    pub(crate) fn bsk_bio_send(bio: *mut c_void);
+    pub(crate) fn bsk_preempt_off();
+    pub(crate) fn bsk_preempt_on();
+    pub(crate) fn bsk_cpu() -> u32;
+    pub(crate) fn bsk_cpus() -> u32;
+
+    // hook_wrap.c
+    pub(crate) fn bsk_wrap_init() -> c_int;
+    pub(crate) fn bsk_wrap_exit();
+    pub(crate) fn bsk_wrap_new(wait: bool) -> *mut c_void;
+    pub(crate) fn bsk_wrap_free(wrap: *mut c_void);
+    pub(crate) fn bsk_wrap_put(wrap: *mut c_void, bio: *mut c_void, owner: *mut c_void);
+    pub(crate) fn bsk_wrapped(bio: *const c_void, owner: *const c_void) -> bool;
+    pub(crate) fn bsk_wrap_owner(bio: *const c_void) -> *mut c_void;
+    pub(crate) fn bsk_wrap_undo(bio: *mut c_void);
+
+    // hook_held.c
+    pub(crate) fn bsk_held_init() -> c_int;
+    pub(crate) fn bsk_held_exit();
+    pub(crate) fn bsk_held_push(list: *mut *mut c_void, bio: *mut c_void);
+    pub(crate) fn bsk_held_take(list: *mut *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_held_next(bio: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_work_new(ctx: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_work_queue(work: *mut c_void) -> bool;
+    pub(crate) fn bsk_work_free(work: *mut c_void);
+
+    // hook_sync.c
+    pub(crate) fn bsk_hook_lock();
+    pub(crate) fn bsk_hook_unlock();
+    pub(crate) fn bsk_hook_wait();
+    pub(crate) fn bsk_hook_wake();
+    pub(crate) fn bsk_drain_wait(ready: unsafe extern "C" fn(*mut c_void) -> bool, ctx: *mut c_void, ms: u32) -> bool;
+    pub(crate) fn bsk_drain_wake();
+    pub(crate) fn bsk_grace();
+    pub(crate) fn bsk_grace_tasks();
+
+    // hook_gone.c
+    pub(crate) fn bsk_disk_dying(disk: *mut c_void) -> bool;
+
+    // hook_ftrace.c
+    pub(crate) fn bsk_hooks_on(what: *mut *const c_char) -> c_int;
+    pub(crate) fn bsk_hooks_off();
+
+    // hook_dev.c
+    pub(crate) fn bsk_dev_get(bdev: *mut c_void);
+    pub(crate) fn bsk_dev_put(bdev: *mut c_void);
+    pub(crate) fn bsk_dev_disk(bdev: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_dev_first(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_dev_end(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_dev_name(bdev: *mut c_void, name: *mut u8, len: u32) -> u32;
+    pub(crate) fn bsk_dev_zoned(bdev: *mut c_void) -> bool;
+    pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
+    pub(crate) fn bsk_dev_leg(bdev: *mut c_void) -> bool;
+
+    // hook_ops.c
+    pub(crate) fn bsk_ops_valid(ops: *const c_void) -> bool;
+    pub(crate) fn bsk_ops_name(ops: *const c_void) -> *const c_char;
+    pub(crate) fn bsk_ops_get(ops: *const c_void) -> bool;
+    pub(crate) fn bsk_ops_put(ops: *const c_void);
+    pub(crate) fn bsk_ops_text(ops: *const c_void, start: *mut c_ulong, len: *mut c_ulong);
+    pub(crate) fn bsk_ops_submit(ops: *const c_void) -> *mut c_void;
+    pub(crate) fn bsk_ops_attach(
+        ops: *const c_void,
+        fdev: *mut c_void,
+        bdev: *mut c_void,
+        opt: u64,
+        optlen: u32,
+        private: *mut *mut c_void,
+    ) -> c_int;
+    pub(crate) fn bsk_ops_may_detach(ops: *const c_void, private: *mut c_void) -> c_int;
+    pub(crate) fn bsk_ops_detach(ops: *const c_void, private: *mut c_void);
+    pub(crate) fn bsk_ops_ctl(ops: *const c_void, private: *mut c_void, cmd: u32, opt: u64, optlen: *mut u32) -> c_int;
+
+    // hook_test.c
+    pub(crate) fn bsk_test_new(test: *mut *mut c_void, bdev: *mut *mut c_void, ops: *mut *const c_void) -> c_int;
+    pub(crate) fn bsk_test_free(test: *mut c_void);
+    pub(crate) fn bsk_test_send(test: *mut c_void, write: bool, sector: u64) -> c_int;
+    pub(crate) fn bsk_test_shown(test: *mut c_void) -> u32;
+    pub(crate) fn bsk_test_seen(test: *mut c_void) -> u32;
+    pub(crate) fn bsk_test_ended(test: *mut c_void) -> u32;
+    pub(crate) fn bsk_test_hold(test: *mut c_void, on: bool);
+    pub(crate) fn bsk_test_held(test: *mut c_void) -> *mut c_void;
+
+    // hook_user.c
+    pub(crate) fn bsk_hook_admin() -> bool;
+    pub(crate) fn bsk_hook_read(to: *mut c_void, from: u64, len: c_ulong) -> bool;
+    pub(crate) fn bsk_hook_write(to: u64, from: *const c_void, len: c_ulong) -> bool;
+    pub(crate) fn bsk_module_hold() -> c_int;
+    pub(crate) fn bsk_module_release();
 }

@@ -103,7 +103,7 @@ int blkfilter_gate_drain(struct blkfilter_dev *fdev, u32 timeout_ms);
 void blkfilter_gate_open(struct blkfilter_dev *fdev);
 
 /* References, for a filter that wants to keep fdev longer than until detach(). After detach the gate functions do nothing. */
-void blkfilter_dev_get(struct blkfilter_dev *fdev);
-void blkfilter_dev_put(struct blkfilter_dev *fdev);	/* atomic */
+void blkfilter_dev_get(struct blkfilter_dev *fdev);	/* atomic */
+void blkfilter_dev_put(struct blkfilter_dev *fdev);	/* sleeps */
 
 #endif

@@ -42,6 +42,11 @@ pub mod module;
 mod panic;
 pub mod print;
 pub mod sync;
+pub mod vec;
+
+// For blkfilter.ko.
+#[cfg(blkfilter)]
+pub mod hook;
 
 // For blksnap.ko.
 #[cfg(blksnap)]

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What blkfilter.ko alone needs of the kernel: the hooks. Mirrored by src/sys.rs; the rules are those of shim.h.
+ */
+#ifndef BSK_HOOK_H
+#define BSK_HOOK_H
+
+#include <linux/blk-filter.h>
+#include "shim.h"
+
+struct bsk_wrap;
+struct bsk_work;
+
+/* ---- hook_bio.c: every bio on its way ---- */
+/* Rust: a bio that changes sectors of a disk; atomic, preemption off. sector is the disk's. true: it is held. */
+bool bsr_bio(void *disk, struct bio *bio, u64 sector, u64 sectors, unsigned long caller, u32 cpu);
+void bsk_watch(bool on);		/* atomic; off: the hook on bios makes one test and returns */
+void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors);	/* atomic; where it goes, on the disk */
+void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on, unseen; may wait and poll are cleared */
+void bsk_preempt_off(void);		/* atomic */
+void bsk_preempt_on(void);
+u32 bsk_cpu(void);			/* atomic; the CPU we run on, or ran on a moment ago */
+u32 bsk_cpus(void);			/* one more than the highest CPU number */
+
+/* ---- hook_wrap.c: a bio's completion, to count it out ---- */
+/* Rust: a counted bio has ended; atomic, in an RCU read side. */
+void bsr_bio_done(void *owner, u32 cpu);
+int bsk_wrap_init(void);		/* sleeps */
+void bsk_wrap_exit(void);		/* sleeps */
+struct bsk_wrap *bsk_wrap_new(bool wait);		/* wait: sleeps and cannot fail; else atomic, NULL when there is no memory */
+void bsk_wrap_free(struct bsk_wrap *wrap);		/* atomic */
+void bsk_wrap_put(struct bsk_wrap *wrap, struct bio *bio, void *owner);	/* atomic; from now on bsr_bio_done(owner) will be called */
+bool bsk_wrapped(const struct bio *bio, const void *owner);		/* atomic */
+void *bsk_wrap_owner(const struct bio *bio);		/* atomic; of the outermost wrap, or NULL */
+void bsk_wrap_undo(struct bio *bio);			/* atomic; takes the outermost wrap off, bsr_bio_done is not called */
+
+/* ---- hook_held.c: bios that wait, and the worker that sends them ---- */
+void bsr_work(void *ctx);		/* Rust: sleeps */
+int bsk_held_init(void);		/* sleeps */
+void bsk_held_exit(void);		/* sleeps */
+void bsk_held_push(void **list, struct bio *bio);	/* atomic */
+struct bio *bsk_held_take(void **list);			/* atomic; all of them, linked, the oldest first */
+struct bio *bsk_held_next(struct bio *bio);		/* atomic; unlinks bio and gives the one after it */
+struct bsk_work *bsk_work_new(void *ctx);		/* sleeps; NULL */
+bool bsk_work_queue(struct bsk_work *work);		/* atomic; false: it is queued already */
+void bsk_work_free(struct bsk_work *work);		/* atomic; not queued any more; may be called from its own run */
+
+/* ---- hook_sync.c: the one lock of the control plane, and waiting ---- */
+void bsk_hook_lock(void);		/* sleeps */
+void bsk_hook_unlock(void);
+void bsk_hook_wait(void);		/* sleeps; lets go of the lock, waits for bsk_hook_wake, takes the lock */
+void bsk_hook_wake(void);		/* under the lock */
+bool bsk_drain_wait(bool (*ready)(void *ctx), void *ctx, u32 ms);	/* sleeps; whether it got ready in time */
+void bsk_drain_wake(void);		/* atomic */
+void bsk_grace(void);			/* sleeps; everybody who had preemption off has had it on since */
+void bsk_grace_tasks(void);		/* sleeps; every task has slept or left the kernel since */
+
+/* ---- hook_ioctl.c: the BLKFILTER_* ioctls on block devices ---- */
+/* Rust: sleeps; arg is a user address. */
+long bsr_ioctl(struct block_device *bdev, u32 cmd, u64 arg);
+
+/* ---- hook_gone.c: disks and partitions that go away ---- */
+void bsr_disk_gone(void *disk);			/* Rust: sleeps; before the disk is deleted */
+void bsr_part_gone(struct block_device *bdev);	/* Rust: sleeps, for the lock of the control plane alone */
+bool bsk_disk_dying(void *disk);		/* atomic; being deleted, or deleted */
+
+/* ---- hook_ftrace.c: all hooks at once ---- */
+int bsk_hooks_on(const char **what);	/* sleeps; on failure *what says which hook */
+void bsk_hooks_off(void);		/* sleeps; afterwards nobody is in a hook or in a function one leads to */
+
+/* ---- hook_dev.c: facts about a block device, and references ---- */
+void bsk_dev_get(struct block_device *bdev);	/* atomic; the structure stays, the device may go */
+void bsk_dev_put(struct block_device *bdev);	/* sleeps */
+void *bsk_dev_disk(struct block_device *bdev);
+u64 bsk_dev_first(struct block_device *bdev);
+u64 bsk_dev_end(struct block_device *bdev);	/* first sector behind it; for a whole disk no end */
+u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len);
+bool bsk_dev_zoned(struct block_device *bdev);
+bool bsk_dev_dax(struct block_device *bdev);
+bool bsk_dev_leg(struct block_device *bdev);	/* part of an active DM, MD or bcache device */
+
+/* ---- hook_ops.c: a filter's operations, the structure's only reader ---- */
+bool bsk_ops_valid(const void *ops);
+const char *bsk_ops_name(const void *ops);
+bool bsk_ops_get(const void *ops);		/* atomic; false: its module is going away */
+void bsk_ops_put(const void *ops);
+void bsk_ops_text(const void *ops, unsigned long *start, unsigned long *len);
+void *bsk_ops_submit(const void *ops);
+int bsk_ops_attach(const void *ops, void *fdev, struct block_device *bdev, u64 opt, u32 optlen, void **priv);	/* sleeps */
+int bsk_ops_may_detach(const void *ops, void *priv);			/* sleeps */
+void bsk_ops_detach(const void *ops, void *priv);			/* sleeps */
+int bsk_ops_ctl(const void *ops, void *priv, u32 cmd, u64 opt, u32 *optlen);	/* sleeps */
+
+/* ---- hook_test.c: a disk of our own, on which the hook proves itself ---- */
+int bsk_test_new(void **test, struct block_device **bdev, const void **ops);	/* sleeps */
+void bsk_test_free(void *test);			/* sleeps */
+/* Sends a bio; sleeps. What happened since is counted. */
+int bsk_test_send(void *test, bool write, u64 sector);
+u32 bsk_test_shown(void *test);			/* times the filter was shown a bio */
+u32 bsk_test_seen(void *test);			/* times the driver saw one */
+u32 bsk_test_ended(void *test);			/* times one ended */
+void bsk_test_hold(void *test, bool on);	/* the filter holds what it is shown */
+void *bsk_test_held(void *test);		/* the bio that the filter holds, taken from it */
+
+/* ---- hook_user.c: the caller's memory ---- */
+bool bsk_hook_admin(void);
+bool bsk_hook_read(void *to, u64 from, unsigned long len);	/* sleeps; whether all was copied */
+bool bsk_hook_write(u64 to, const void *from, unsigned long len);	/* sleeps */
+int bsk_module_hold(void);		/* keeps blkfilter.ko loaded; whether it could */
+void bsk_module_release(void);
+
+/* Within C: the hook's own text, and the arguments of a hooked function. */
+#ifdef BSK_HOOK_FTRACE
+#include <linux/ftrace.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#define bsk_arg(fregs, n)	ftrace_regs_get_argument(fregs, n)
+#define bsk_divert(fregs, fn)	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)(fn))
+#else
+#define bsk_arg(fregs, n)	((n) == 0 ? (fregs)->regs.di : (n) == 1 ? (fregs)->regs.si : (fregs)->regs.dx)
+#define bsk_divert(fregs, fn)	ftrace_instruction_pointer_set(fregs, (unsigned long)(fn))
+#endif
+struct bsk_hook {
+	const char *function;
+	struct ftrace_ops ops;
+};
+extern struct bsk_hook bsk_hook_bio, bsk_hook_ioctl, bsk_hook_compat_ioctl, bsk_hook_gone;
+extern unsigned long bsk_text_start, bsk_text_len;
+int bsk_gone_init(void);
+void bsk_gone_exit(void);
+static __always_inline bool bsk_own_text(unsigned long caller)
+{
+	return caller - bsk_text_start < bsk_text_len;
+}
+#endif
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All hooks at once, and our own text.
+ */
+#define BSK_HOOK_FTRACE
+#include <linux/module.h>
+#include <linux/string.h>
+#include "hook.h"
+
+unsigned long bsk_text_start, bsk_text_len;
+
+static struct bsk_hook *const bsk_hooks[] = {
+	&bsk_hook_gone, &bsk_hook_bio, &bsk_hook_ioctl,
+#ifdef CONFIG_COMPAT
+	&bsk_hook_compat_ioctl,
+#endif
+};
+
+static int bsk_hook_on(struct bsk_hook *hook)
+{
+	unsigned char *name = (unsigned char *)hook->function;
+	int ret = ftrace_set_filter(&hook->ops, name, strlen(hook->function), 1);
+
+	if (ret)
+		return ret;
+	ret = register_ftrace_function(&hook->ops);
+	if (ret)
+		ftrace_free_filter(&hook->ops);
+	return ret;
+}
+
+static void bsk_hook_off(struct bsk_hook *hook)
+{
+	unregister_ftrace_function(&hook->ops);
+	ftrace_free_filter(&hook->ops);
+}
+
+int bsk_hooks_on(const char **what)
+{
+	int i, ret;
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	bsk_text_start = (unsigned long)THIS_MODULE->mem[MOD_TEXT].base;
+	bsk_text_len = THIS_MODULE->mem[MOD_TEXT].size;
+#else
+	bsk_text_start = (unsigned long)THIS_MODULE->core_layout.base;
+	bsk_text_len = THIS_MODULE->core_layout.text_size;
+#endif
+	*what = "block class";
+	ret = bsk_gone_init();
+	if (ret)
+		return ret;
+	for (i = 0; i < ARRAY_SIZE(bsk_hooks); i++) {
+		*what = bsk_hooks[i]->function;
+		ret = bsk_hook_on(bsk_hooks[i]);
+		if (ret)
+			goto undo;
+	}
+	return 0;
+undo:
+	while (i--)
+		bsk_hook_off(bsk_hooks[i]);
+	bsk_gone_exit();
+	bsk_grace_tasks();
+	return ret;
+}
+
+void bsk_hooks_off(void)
+{
+	int i = ARRAY_SIZE(bsk_hooks);
+
+	while (i--)
+		bsk_hook_off(bsk_hooks[i]);
+	bsk_gone_exit();
+	bsk_grace_tasks();
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A disk of our own, on which the hook proves itself, and a filter for it. The disk is never added: nobody else sees it.
+ *
+ * It lives as long as it has users and bios in flight; its driver ends every bio at once.
+ */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include "hook.h"
+
+struct bsk_test {
+	struct gendisk *disk;
+	struct page *page;
+	struct bio *held;
+	bool hold;
+	u32 shown, seen, ended;
+};
+
+static void bsk_test_submit_bio(struct bio *bio)
+{
+	struct bsk_test *test = bio->bi_bdev->bd_disk->private_data;
+
+	test->seen++;
+	bio_endio(bio);
+}
+
+static const struct block_device_operations bsk_test_fops = {
+	.owner = THIS_MODULE,
+	.submit_bio = bsk_test_submit_bio,
+};
+
+static int bsk_test_attach(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen,
+			   void **priv)
+{
+	*priv = bdev->bd_disk->private_data;
+	return 0;
+}
+
+static void bsk_test_detach(void *priv)
+{
+}
+
+static int bsk_test_submit(void *priv, struct bio *bio, u64 sector, u64 sectors, u32 flags)
+{
+	struct bsk_test *test = priv;
+
+	test->shown++;
+	if (!test->hold || (flags & BLKFILTER_AGAIN))
+		return BLKFILTER_PASS;
+	test->held = bio;
+	return BLKFILTER_HOLD;
+}
+
+static const struct blkfilter_ops bsk_test_ops = {
+	.owner = THIS_MODULE,
+	.name = "blkfilter-selftest",
+	.api_version = BLKFILTER_API_VERSION,
+	.attach = bsk_test_attach,
+	.detach = bsk_test_detach,
+	.submit = bsk_test_submit,
+};
+
+int bsk_test_new(void **out, struct block_device **bdev, const void **ops)
+{
+	struct bsk_test *test = kzalloc(sizeof(*test), GFP_KERNEL);
+	struct gendisk *disk;
+
+	if (!test)
+		return -ENOMEM;
+	test->page = alloc_page(GFP_KERNEL);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	disk = blk_alloc_disk(NULL, NUMA_NO_NODE);
+	if (IS_ERR(disk))
+		disk = NULL;
+#else
+	disk = blk_alloc_disk(NUMA_NO_NODE);
+#endif
+	test->disk = disk;
+	if (!test->page || !disk) {
+		bsk_test_free(test);
+		return -ENOMEM;
+	}
+	disk->fops = &bsk_test_fops;
+	disk->private_data = test;
+	strscpy(disk->disk_name, "blkfilter-test", DISK_NAME_LEN);
+	set_capacity(disk, 1 << 20);
+	*out = test;
+	*bdev = disk->part0;
+	*ops = &bsk_test_ops;
+	return 0;
+}
+
+void bsk_test_free(void *handle)
+{
+	struct bsk_test *test = handle;
+
+	if (test->disk)
+		put_disk(test->disk);
+	if (test->page)
+		__free_page(test->page);
+	kfree(test);
+}
+
+static void bsk_test_end_io(struct bio *bio)
+{
+	struct bsk_test *test = bio->bi_private;
+
+	test->ended++;
+	bio_put(bio);
+}
+
+int bsk_test_send(void *handle, bool write, u64 sector)
+{
+	struct bsk_test *test = handle;
+	struct bio *bio = bio_alloc(test->disk->part0, 1, write ? REQ_OP_WRITE : REQ_OP_READ, GFP_KERNEL);
+
+	if (!bio)
+		return -ENOMEM;
+	bio->bi_iter.bi_sector = sector;
+	bio->bi_private = test;
+	bio->bi_end_io = bsk_test_end_io;
+	__bio_add_page(bio, test->page, PAGE_SIZE, 0);
+	/* As everybody does it: through submit_bio(), where a compiler might have inlined the hooked function. */
+	submit_bio(bio);
+	return 0;
+}
+
+u32 bsk_test_shown(void *test)
+{
+	return ((struct bsk_test *)test)->shown;
+}
+
+u32 bsk_test_seen(void *test)
+{
+	return ((struct bsk_test *)test)->seen;
+}
+
+u32 bsk_test_ended(void *test)
+{
+	return ((struct bsk_test *)test)->ended;
+}
+
+void bsk_test_hold(void *test, bool on)
+{
+	((struct bsk_test *)test)->hold = on;
+}
+
+void *bsk_test_held(void *test)
+{
+	return xchg(&((struct bsk_test *)test)->held, NULL);
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A block device, its disk, and the process that asks something of it.
+
+use core::ffi::{c_ulong, c_void};
+use core::fmt;
+use core::mem;
+use core::ptr::NonNull;
+
+use crate::errno::{Errno, Result};
+use crate::sys;
+
+/// A disk's identity. It says nothing of whether the disk is still there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Disk(usize);
+
+impl Disk {
+    pub(crate) fn of(raw: *mut c_void) -> Disk {
+        Disk(raw as usize)
+    }
+
+    pub(crate) fn address(self) -> usize {
+        self.0
+    }
+}
+
+/// A block device's structure, referenced: it stays, though the device may go.
+pub struct Device(NonNull<c_void>);
+
+// SAFETY: the kernel's block_device is made to be used from everywhere.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// # Safety
+    /// `raw` is a live block_device.
+    pub(crate) unsafe fn from_raw(raw: *mut c_void) -> Result<Device> {
+        let raw = NonNull::new(raw).ok_or(Errno::ENODEV)?;
+        // SAFETY: live, as this function demands.
+        unsafe { sys::bsk_dev_get(raw.as_ptr()) };
+        Ok(Device(raw))
+    }
+
+    pub(crate) fn raw(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> Disk {
+        // SAFETY: referenced.
+        Disk::of(unsafe { sys::bsk_dev_disk(self.raw()) })
+    }
+
+    /// First sector on the disk.
+    pub fn first(&self) -> u64 {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_first(self.raw()) }
+    }
+
+    /// First sector on the disk behind it; a whole disk has no end, whatever its size becomes.
+    pub fn end(&self) -> u64 {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_end(self.raw()) }
+    }
+
+    /// Whether its disk is being deleted, or was.
+    pub fn is_dying(&self) -> bool {
+        // SAFETY: referenced, and so is its disk.
+        unsafe { sys::bsk_disk_dying(sys::bsk_dev_disk(self.raw())) }
+    }
+
+    /// Whether it has zones that must be written in order.
+    pub fn is_zoned(&self) -> bool {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_zoned(self.raw()) }
+    }
+
+    /// Whether it can be mapped into memory, past every bio.
+    pub fn is_dax(&self) -> bool {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_dax(self.raw()) }
+    }
+
+    /// Whether an active DM, MD or bcache device is made of it.
+    pub fn is_leg(&self) -> bool {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_leg(self.raw()) }
+    }
+}
+
+impl Clone for Device {
+    fn clone(&self) -> Self {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_get(self.raw()) };
+        Device(self.0)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours.
+        unsafe { sys::bsk_dev_put(self.raw()) }
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut name = [0; 40];
+        // SAFETY: referenced; at most the buffer's length is written.
+        let len = unsafe { sys::bsk_dev_name(self.raw(), name.as_mut_ptr(), name.len() as u32) };
+        f.write_str(name.get(..len as usize).and_then(|n| core::str::from_utf8(n).ok()).unwrap_or("?"))
+    }
+}
+
+/// The process that made an ioctl, and its argument.
+pub struct Caller(pub(crate) u64);
+
+/// Plain data that may be copied from and to a process.
+///
+/// # Safety
+/// Every pattern of bits is a value, and there is no padding.
+pub unsafe trait Plain: Copy {}
+
+impl Caller {
+    /// Nobody: for what the module does by itself.
+    pub fn none() -> Caller {
+        Caller(0)
+    }
+
+    /// Whether it may administer the system.
+    pub fn is_admin(&self) -> bool {
+        // SAFETY: process context.
+        unsafe { sys::bsk_hook_admin() }
+    }
+
+    /// The argument. `EFAULT`. Sleeps.
+    pub fn read<T: Plain>(&self) -> Result<T> {
+        let mut value = mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the place has the size of T.
+        if unsafe { sys::bsk_hook_read(value.as_mut_ptr().cast(), self.0, mem::size_of::<T>() as c_ulong) } {
+            // SAFETY: all bytes were written, and any are a T.
+            Ok(unsafe { value.assume_init() })
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    /// Changes the argument. `EFAULT`. Sleeps.
+    pub fn write<T: Plain>(&self, value: &T) -> Result {
+        // SAFETY: the value has no padding.
+        if unsafe { sys::bsk_hook_write(self.0, core::ptr::from_ref(value).cast(), mem::size_of::<T>() as c_ulong) } {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+}
+
+/// `BLKFILTER_ATTACH`'s argument.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Attach {
+    /// The filter, padded with NUL.
+    pub name: [u8; 32],
+    /// The filter's own argument.
+    pub opt: u64,
+    /// Its size.
+    pub optlen: u32,
+    /// Padding, named.
+    pub reserved: u32,
+}
+
+/// `BLKFILTER_DETACH`'s argument.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Detach {
+    /// The filter, padded with NUL.
+    pub name: [u8; 32],
+}
+
+/// `BLKFILTER_CTL`'s argument.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ctl {
+    /// The filter, padded with NUL.
+    pub name: [u8; 32],
+    /// The filter's own command.
+    pub cmd: u32,
+    /// The size of its argument; may be changed.
+    pub optlen: u32,
+    /// Its argument.
+    pub opt: u64,
+}
+
+// SAFETY: integers without padding between or behind them.
+unsafe impl Plain for Attach {}
+// SAFETY: as above.
+unsafe impl Plain for Detach {}
+// SAFETY: as above.
+unsafe impl Plain for Ctl {}
+
+const _: () = assert!(mem::size_of::<Attach>() == 48 && mem::size_of::<Detach>() == 32 && mem::size_of::<Ctl>() == 48);

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What blkfilter.ko needs of the kernel: hooks on bios, ioctls and removals, in safe types.
+//!
+//! A module implements [`Hooks`], makes its entry points with [`hooks!`](crate::hooks!), and switches them on with [`On`].
+//!
+//! | part | what it wraps |
+//! |---|---|
+//! | [`bio`] | a bio on its way, its completion, the list of those that wait |
+//! | [`table`] | attachments by disk, read without a lock |
+//! | [`control`] | the one lock of the control plane; waiting; grace periods |
+//! | [`work`] | the worker that sends bios on |
+//! | [`ops`] | a filter module's operations |
+//! | [`dev`] | a block device, the caller of an ioctl |
+//! | [`selftest`] | a disk of our own |
+//! | [`entry`] | the functions C calls |
+//!
+//! The pointer that C knows as `struct blkfilter_dev *`, and as the owner of a counted bio, is always that of an
+//! `Arc<Hooks::Device>`.
+
+pub mod bio;
+pub mod control;
+pub mod dev;
+pub mod entry;
+pub mod ops;
+pub mod selftest;
+pub mod table;
+pub mod work;
+
+use core::ffi::CStr;
+use core::marker::PhantomData;
+use core::ptr;
+
+use rust_alloc::sync::Arc;
+
+use crate::errno::{Errno, Result};
+use crate::sys;
+
+use bio::{Bio, Place};
+use dev::{Caller, Device, Disk};
+use ops::Ops;
+
+/// The proof that preemption is off: what the table gives out stays, and nothing may sleep.
+pub struct Atomic {
+    cpu: u32,
+    thread: PhantomData<*const ()>,
+}
+
+impl Atomic {
+    /// # Safety
+    /// Preemption is off, or an RCU read side is open, as long as the value is used. `cpu` is a CPU's number.
+    pub(crate) unsafe fn assume(cpu: u32) -> Atomic {
+        Atomic { cpu, thread: PhantomData }
+    }
+
+    /// Switches preemption off for as long as `f` runs, which may not sleep.
+    pub fn enter<R>(f: impl FnOnce(&Atomic) -> R) -> R {
+        // SAFETY: switched on again below.
+        unsafe { sys::bsk_preempt_off() };
+        // SAFETY: preemption is off.
+        let result = f(&unsafe { Atomic::assume(sys::bsk_cpu()) });
+        // SAFETY: switched off above.
+        unsafe { sys::bsk_preempt_on() };
+        result
+    }
+
+    /// The CPU that this runs on.
+    pub fn cpu(&self) -> usize {
+        self.cpu as usize
+    }
+}
+
+/// What the hooks call. All functions are associated ones: there is one set of hooks in the kernel.
+pub trait Hooks: 'static {
+    /// An attachment: a filter on a device.
+    type Device: Send + Sync + 'static;
+
+    /// A bio that changes sectors of a disk. It is held by keeping it. `caller` is the address that submits it.
+    fn bio(at: &Atomic, bio: Bio, place: &Place, caller: usize) -> Option<Bio>;
+    /// A bio that was counted for `device` has ended.
+    fn done(at: &Atomic, device: &Self::Device);
+    /// The worker of `device` was queued. Sleeps.
+    fn work(device: Arc<Self::Device>);
+    /// One of the `BLKFILTER_*` ioctls. Sleeps.
+    fn ioctl(device: &Device, cmd: u32, caller: Caller) -> Result;
+    /// A disk is about to be deleted; returns when nothing is attached to it any more. Sleeps.
+    fn disk_gone(disk: Disk);
+    /// A partition was deleted. Sleeps, for [`control::Control`] alone.
+    fn part_gone(device: &Device);
+
+    /// `blkfilter_register()`. Sleeps.
+    fn register(ops: Ops) -> Result;
+    /// `blkfilter_unregister()`. Sleeps.
+    fn unregister(ops: Ops);
+    /// `blkfilter_submit()`. Sleeps.
+    fn submit(device: &Self::Device, bio: Bio);
+    /// `blkfilter_gate_close()`.
+    fn gate_close(device: &Self::Device);
+    /// `blkfilter_gate_drain()`. Sleeps.
+    fn gate_drain(device: &Self::Device, timeout_ms: u32) -> Result;
+    /// `blkfilter_gate_open()`.
+    fn gate_open(device: &Self::Device);
+}
+
+/// The hooks are on while this lives. After its drop nobody is in a hook, nor in a function that one leads to.
+pub struct On(());
+
+impl On {
+    /// Sleeps. On failure the log says which hook could not be set.
+    pub fn new() -> Result<On> {
+        // SAFETY: process context at load; undone below and in drop.
+        Errno::check(unsafe { sys::bsk_wrap_init() })?;
+        // SAFETY: as above.
+        if let Err(e) = Errno::check(unsafe { sys::bsk_held_init() }) {
+            // SAFETY: initialised above, nothing uses it.
+            unsafe { sys::bsk_wrap_exit() };
+            return Err(e);
+        }
+        let mut what = ptr::null();
+        // SAFETY: `what` is written before any hook is tried.
+        let result = Errno::check(unsafe { sys::bsk_hooks_on(&mut what) });
+        if let Err(e) = result {
+            // SAFETY: a static string of the shim's.
+            let what = unsafe { CStr::from_ptr(what) };
+            crate::pr_err!("cannot hook {}: {e} (is it traced by a live patch, or ftrace disabled?)", what.to_str().unwrap_or("?"));
+            // SAFETY: initialised above, nothing uses them.
+            unsafe {
+                sys::bsk_held_exit();
+                sys::bsk_wrap_exit();
+            }
+            return Err(e);
+        }
+        Ok(On(()))
+    }
+}
+
+impl Drop for On {
+    fn drop(&mut self) {
+        // SAFETY: each was initialised by `new`. The worker may still be returning from its last run: destroying its queue
+        // waits for it.
+        unsafe {
+            sys::bsk_hooks_off();
+            sys::bsk_held_exit();
+            sys::bsk_wrap_exit();
+        }
+    }
+}
+
+/// One more than the highest number of a CPU.
+pub fn cpus() -> usize {
+    // SAFETY: a constant of the running kernel.
+    unsafe { sys::bsk_cpus() as usize }
+}
+
+/// Switches the hook on bios between one test (off) and its work (on).
+pub fn watch(on: bool) {
+    // SAFETY: a plain store.
+    unsafe { sys::bsk_watch(on) }
+}
+
+/// Keeps the module loaded until [`module_release`]; fails when it is being unloaded.
+pub fn module_hold() -> bool {
+    // SAFETY: always allowed.
+    unsafe { sys::bsk_module_hold() != 0 }
+}
+
+/// Undoes one [`module_hold`].
+pub fn module_release() {
+    // SAFETY: paired with a hold by the callers; unloading waits for whoever is still in the module's text.
+    unsafe { sys::bsk_module_release() }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Attachments by disk, read without a lock and changed under one.
+//!
+//! 64 lists, chosen by a hash of the disk's address: a disk without attachments costs one load. An element is linked through
+//! itself, so that neither adding nor removing needs memory.
+//!
+//! States of an element: 1 not in the table; 2 in it, seen by readers; 3 removed, may still be seen by readers that were there
+//! before; after a grace period ([`super::control::grace`]), 1. The table has a reference in 2 and 3.
+
+use core::marker::PhantomData;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use rust_alloc::sync::Arc;
+
+use super::dev::Disk;
+use super::Atomic;
+
+const LISTS: usize = 64;
+
+/// The place in an element through which it is linked.
+pub struct Link<T>(AtomicPtr<T>);
+
+impl<T> Link<T> {
+    /// Not linked.
+    pub const fn new() -> Self {
+        Link(AtomicPtr::new(ptr::null_mut()))
+    }
+}
+
+impl<T> Default for Link<T> {
+    fn default() -> Self {
+        Link::new()
+    }
+}
+
+/// What can be in a [`Table`].
+pub trait Linked: Sized {
+    /// The element's link.
+    fn link(&self) -> &Link<Self>;
+    /// Its disk; it never changes.
+    fn disk(&self) -> Disk;
+}
+
+/// The table. Its changes are made under one lock, that of the control plane.
+pub struct Table<T> {
+    lists: [AtomicPtr<T>; LISTS],
+    owns: PhantomData<Arc<T>>,
+}
+
+/// A removed element; to be dropped after a grace period.
+pub struct Removed<T>(Arc<T>);
+
+impl<T: Linked> Table<T> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Table { lists: [const { AtomicPtr::new(ptr::null_mut()) }; LISTS], owns: PhantomData }
+    }
+
+    fn list(&self, disk: Disk) -> &AtomicPtr<T> {
+        // A gendisk is larger than a cache line.
+        &self.lists[(disk.address() >> 6 ^ disk.address() >> 12) % LISTS]
+    }
+
+    /// The first element that may be of `disk`.
+    #[inline]
+    pub fn first<'a>(&'a self, _at: &'a Atomic, disk: Disk) -> Option<&'a T> {
+        // SAFETY: an element stays for a grace period after its removal, and preemption is off.
+        unsafe { self.list(disk).load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The one after it.
+    #[inline]
+    pub fn next<'a>(_at: &'a Atomic, element: &'a T) -> Option<&'a T> {
+        // SAFETY: as in `first`.
+        unsafe { element.link().0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Adds an element. Under the lock.
+    pub fn insert(&self, element: Arc<T>) {
+        let list = self.list(element.disk());
+        element.link().0.store(list.load(Ordering::Relaxed), Ordering::Relaxed);
+        list.store(Arc::into_raw(element).cast_mut(), Ordering::Release);
+    }
+
+    /// Removes an element, if it is there. Under the lock.
+    pub fn remove(&self, element: &Arc<T>) -> Option<Removed<T>> {
+        let this = Arc::as_ptr(element).cast_mut();
+        let mut place = self.list(element.disk());
+        loop {
+            let found = place.load(Ordering::Relaxed);
+            if found == this {
+                place.store(element.link().0.load(Ordering::Relaxed), Ordering::Release);
+                // SAFETY: the pointer came from `Arc::into_raw` in `insert`, and has left the list.
+                return Some(Removed(unsafe { Arc::from_raw(this) }));
+            }
+            // SAFETY: elements of the list are alive; the lock keeps it from changing.
+            place = &unsafe { found.as_ref() }?.link().0;
+        }
+    }
+}
+
+impl<T: Linked> Default for Table<T> {
+    fn default() -> Self {
+        Table::new()
+    }
+}
+
+impl<T> Removed<T> {
+    /// Gives up the table's reference. After a grace period.
+    pub fn release(self) -> Arc<T> {
+        self.0
+    }
+}
