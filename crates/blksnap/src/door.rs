@@ -39,6 +39,10 @@ pub trait Door: Send + Sync + fmt::Debug {
     /// Where the image of this name is.
     fn image_path(&self, name: &str) -> PathBuf;
 
+    /// The devices that the file system at `path` is on: its own, the disk of that partition,
+    /// and those it is stacked on.
+    fn devices_under(&self, path: &Path) -> Vec<DeviceNumber>;
+
     /// The running kernel's release.
     fn kernel_release(&self) -> String;
 

@@ -53,6 +53,10 @@ impl Door for Kernel {
         Path::new("/dev").join(name)
     }
 
+    fn devices_under(&self, path: &Path) -> Vec<DeviceNumber> {
+        sysfs::devices_under(path)
+    }
+
     fn kernel_release(&self) -> String {
         rustix::system::uname()
             .release()

@@ -62,6 +62,31 @@ pub(crate) fn path_of(number: DeviceNumber) -> Option<PathBuf> {
     Some(Path::new("/dev").join(name))
 }
 
+/// The devices that the file system at `path` is on, and those below them.
+pub(crate) fn devices_under(path: &Path) -> Vec<DeviceNumber> {
+    let Ok(metadata) = fs::metadata(path) else {
+        return Vec::new();
+    };
+    let mut found = vec![DeviceNumber { major: major(metadata.dev()), minor: minor(metadata.dev()) }];
+    let mut at = 0;
+    while let Some(number) = found.get(at).copied() {
+        let real = fs::canonicalize(node(number)).unwrap_or_default();
+        let disk = real.join("partition").exists().then(|| real.parent().map(Path::to_owned)).flatten();
+        let below = entries(&real.join("slaves")).into_iter().map(|name| Path::new("/sys/class/block").join(name));
+        for node in disk.into_iter().chain(below) {
+            found.extend(number_at(&node).filter(|number| !found.contains(number)));
+        }
+        at += 1;
+    }
+    found
+}
+
+fn number_at(node: &Path) -> Option<DeviceNumber> {
+    let text = attribute(node, "dev")?;
+    let (major, minor) = text.split_once(':')?;
+    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
 fn node(number: DeviceNumber) -> PathBuf {
     PathBuf::from(format!("/sys/dev/block/{number}"))
 }

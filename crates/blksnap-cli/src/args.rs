@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The arguments, and the help texts with their examples.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use blksnap::{ChangeId, SnapshotId};
+use blksnap_backup::store::Choice;
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::parse_size;
+
+/// Snapshots, changed block tracking and backups of live block devices, on stock kernels.
+#[derive(Debug, Parser)]
+#[command(name = "blksnap", version, propagate_version = true, after_help = TOP_EXAMPLES, after_long_help = TOP_LONG)]
+pub struct Arguments {
+    /// Say the result as one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing on the way: no notes, no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  blksnap backup /dev/vdb --to /backup        full the first time, then only what changed
+  blksnap verify /backup
+  blksnap restore /backup /dev/vdc
+  blksnap snapshot run /dev/vdb -- sh -c 'dd if=$BLKSNAP_IMAGE_0 bs=1M | zstd > vdb.zst'
+
+`blksnap --help` tells the exit codes.";
+
+const TOP_LONG: &str = "\
+Examples:
+  blksnap backup /dev/vdb --to /backup        full the first time, then only what changed
+  blksnap verify /backup
+  blksnap restore /backup /dev/vdc
+  blksnap snapshot run /dev/vdb -- sh -c 'dd if=$BLKSNAP_IMAGE_0 bs=1M | zstd > vdb.zst'
+
+Exit codes:
+  0    done
+  1    failed
+  2    the arguments make no sense; nothing was done
+  3    the kernel modules are not loaded or too old, or root is needed
+  4    a backup is damaged or incomplete
+  5    the snapshot failed while it was used (its storage overflowed); the device is unharmed
+  6    refused for safety; --force may allow it
+  130  ended by SIGINT (143: SIGTERM, 129: SIGHUP); nothing incomplete is left behind
+`snapshot run` exits with the code of its command; 125 if that was not run, 126 if it cannot be
+executed, 127 if there is none, 128+N if signal N ended it.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List attached devices
+    #[command(after_help = "Example:\n  blksnap list --json | jq -r '.devices[].change_id'")]
+    List,
+    /// Attach devices: from now on their changes are tracked
+    #[command(after_help = "Example:\n  blksnap attach /dev/vda /dev/vdb1")]
+    Attach(Attach),
+    /// Detach devices: their changes are no longer tracked, and the next backup is a full one
+    #[command(after_help = "Example:\n  blksnap detach /dev/vdb1")]
+    Detach(Devices),
+    /// Create, take and destroy snapshots, or run a command on one
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Say which extents of a device changed, as of its last take
+    #[command(after_help = CHANGES_EXAMPLES)]
+    Changes(Changes),
+    /// Back up live devices, all of one instant, into a folder
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(Backup),
+    /// Restore a backup to a block device or a raw file, verifying it on the way
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Restore),
+    /// Verify backups: files, chains, checksums
+    #[command(after_help = "Examples:\n  blksnap verify /backup\n  blksnap verify /backup/vdb.000007.incr.qcow2   this one and all it rests on\n\nExits with 4 when something is damaged.")]
+    Verify(Verify),
+    /// Say the versions of this program, the module and the kernel
+    #[command(after_help = "Example:\n  blksnap version --json")]
+    Version,
+    /// Say whether the modules are loaded, and what they hold: devices, snapshots, memory
+    #[command(after_help = "Example:\n  blksnap status\n\nExits with 3 when the modules are not loaded.")]
+    Status,
+}
+
+const CHANGES_EXAMPLES: &str = "\
+Examples:
+  blksnap changes /dev/vdb                              since its tracking began
+  blksnap changes /dev/vdb --since 6b1f0c9e-…/41 --json since take 41, for a program
+  blksnap changes /dev/vdb --since '*'                  everything: the whole device
+
+A change id is GENERATION/NUMBER; `blksnap list`, the manifest of a backup and `until` in the
+JSON have them. Take it as opaque text. After a detach, a resize or a restart the generation is
+another, and the answer is an error: then everything counts as changed.";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  blksnap backup /dev/vda /dev/vdb --to /backup
+  blksnap backup /dev/vdb --to /backup --differential
+  blksnap backup /dev/vdb --to /backup --store /var/tmp --limit 20G
+
+Each device gets NAME.NUMBER.KIND.qcow2, which any QEMU tool opens as the whole device, and a
+.json with checksums. The first is full; then an incremental follows whenever the newest backup
+in the folder is whole and of the same generation of change tracking; the reason is always said.
+A device that is not attached is attached. What is in the folder is whole or not there.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  blksnap restore /backup /dev/vdc                        the newest backup
+  blksnap restore /backup disk.raw --device vdb --point 3 backup 3 of several devices'
+  blksnap restore /backup/vdb.000003.incr.qcow2 disk.raw  the same
+
+A device in use, or of another size, and a file that exists, are refused without --force.";
+
+/// Devices.
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Block devices
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<PathBuf>,
+}
+
+/// `attach`.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Block devices
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<PathBuf>,
+    /// Attach also a device that is a part of another (LVM, RAID)
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Where differences are stored.
+#[derive(Debug, Args)]
+pub struct Storage {
+    /// Where differences are stored meanwhile: auto, memory, or a file, folder or block device
+    #[arg(long, value_name = "auto|memory|PATH", default_value = "auto")]
+    pub store: Choice,
+    /// The most to store there, such as 10G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub limit: Option<u64>,
+}
+
+/// `snapshot …`.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Create a snapshot of devices; it lives until `snapshot destroy`
+    #[command(after_help = "Examples:\n  blksnap snapshot create --take /dev/vda /dev/vdb\n  id=$(blksnap snapshot create /dev/vdb --json | jq -r .id); blksnap snapshot take $id")]
+    Create {
+        /// Block devices
+        #[arg(value_name = "DEVICE", required = true)]
+        devices: Vec<PathBuf>,
+        /// Where differences are stored
+        #[command(flatten)]
+        storage: Storage,
+        /// Take it at once
+        #[arg(long)]
+        take: bool,
+    },
+    /// Take a created snapshot: all its devices at one instant
+    #[command(after_help = "Example:\n  blksnap snapshot take 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11")]
+    Take {
+        /// Its id
+        id: SnapshotId,
+    },
+    /// Say what is known of a snapshot, with its images and what they have cost
+    #[command(after_help = "Example:\n  blksnap snapshot info 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11 --json")]
+    Info {
+        /// Its id
+        id: SnapshotId,
+    },
+    /// Destroy snapshots
+    #[command(after_help = "Example:\n  blksnap snapshot destroy 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11")]
+    Destroy {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<SnapshotId>,
+    },
+    /// List snapshots
+    #[command(after_help = "Example:\n  blksnap snapshot list")]
+    List,
+    /// Take a snapshot, run a command on its images, and destroy it, whatever happens
+    #[command(after_help = RUN_EXAMPLES)]
+    Run {
+        /// Block devices
+        #[arg(value_name = "DEVICE", required = true)]
+        devices: Vec<PathBuf>,
+        /// Where differences are stored
+        #[command(flatten)]
+        storage: Storage,
+        /// The command and its arguments
+        #[arg(last = true, value_name = "CMD", required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  blksnap snapshot run /dev/vdb -- sh -c 'cat $BLKSNAP_IMAGE_0 > vdb.raw'
+  blksnap snapshot run /dev/vda1 /dev/vdb -- restic backup --stdin-from-command …
+
+In the command's environment:
+  BLKSNAP_SNAPSHOT     the snapshot's id
+  BLKSNAP_IMAGES       all image paths, with spaces between, in the order of the devices
+  BLKSNAP_IMAGE_0 …    one each, in the same order; BLKSNAP_DEVICE_0 … the devices
+  BLKSNAP_IMAGE_vdb …  one each, by the device's name (other characters than letters and digits: _)
+
+The exit code is that of the command; 125 if it was not run, 126 if it cannot be executed, 127 if
+there is none, 128+N if signal N ended it. With --json, what is said about the snapshot goes to
+stderr, as stdout is the command's.";
+
+/// `changes`.
+#[derive(Debug, Args)]
+pub struct Changes {
+    /// A block device
+    pub device: PathBuf,
+    /// Since which take: a change id, or * for everything [default: since tracking began]
+    #[arg(long, value_name = "GEN/NUM|*", value_parser = Since::parse)]
+    pub since: Option<Since>,
+    /// Begin at this byte of the device: `next` of an earlier answer
+    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    pub start: u64,
+    /// Say at most so many extents; `next` in the JSON tells where to go on
+    #[arg(long, value_name = "N")]
+    pub max: Option<usize>,
+}
+
+/// `--since`.
+#[derive(Clone, Copy, Debug)]
+pub enum Since {
+    /// `*`.
+    Everything,
+    /// A change id.
+    Take(ChangeId),
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, blksnap::Error> {
+        if text == "*" { Ok(Self::Everything) } else { text.parse().map(Self::Take) }
+    }
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Block devices; all are of one instant
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<PathBuf>,
+    /// The folder of backups; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Make full backups
+    #[arg(long, conflicts_with = "differential")]
+    pub full: bool,
+    /// Back up what changed since the newest full backup
+    #[arg(long)]
+    pub differential: bool,
+    /// Where differences are stored
+    #[command(flatten)]
+    pub storage: Storage,
+    /// Attach also a device that is a part of another (LVM, RAID)
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// A folder of backups, or one of its files
+    #[arg(value_name = "DIR|FILE")]
+    pub from: PathBuf,
+    /// The block device or raw file to write
+    pub target: PathBuf,
+    /// Whose backup, by its name in file names [default: the only one there is]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Which backup, by its number in file names [default: the newest]
+    #[arg(long, value_name = "NUMBER")]
+    pub point: Option<u64>,
+    /// Overwrite a device in use or of a larger size, or a file that exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A folder of backups, or one of its files
+    #[arg(value_name = "DIR|FILE")]
+    pub from: PathBuf,
+    /// Only backups of this device, by its name in file names
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+impl Arguments {
+    /// Whether stdout belongs to another command.
+    #[must_use]
+    pub fn runs_a_command(&self) -> bool {
+        matches!(self.command, Command::Snapshot(Snapshot::Run { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_has_the_exit_codes() {
+        assert!(TOP_LONG.ends_with(crate::exit::HELP));
+        assert!(TOP_LONG.starts_with(TOP_EXAMPLES.split("\n\n").next().unwrap()));
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if command.get_subcommands().next().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{} has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
+    }
+}

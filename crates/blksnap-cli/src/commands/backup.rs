@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `blksnap backup`.
+
+use std::time::Duration;
+
+use blksnap::{Blksnap, Result};
+use blksnap_backup::{Mode, Options, Report, backup};
+
+use crate::args::Backup;
+use crate::commands::cancel;
+use crate::exit;
+use crate::output::{Output, size, table, time};
+
+pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Result<u8> {
+    let mode = match arguments {
+        Backup { full: true, .. } => Mode::Full,
+        Backup { differential: true, .. } => Mode::Differential,
+        _ => Mode::Auto,
+    };
+    let options = Options {
+        mode,
+        store: arguments.storage.store.clone(),
+        limit_bytes: arguments.storage.limit,
+        force: arguments.force,
+    };
+    let report = backup(blksnap, &arguments.devices, &arguments.to, &options, &output.screen(), &cancel()?)?;
+    let document = serde_json::to_value(&report).unwrap_or_default();
+    output.result(&document, || text(&report));
+    Ok(exit::OK)
+}
+
+fn text(report: &Report) -> String {
+    let rows: Vec<_> = report
+        .devices
+        .iter()
+        .map(|device| {
+            let figures = &device.statistics;
+            vec![
+                device.path.display().to_string(),
+                device.kind.to_string(),
+                size(device.size_bytes),
+                size(figures.changed_bytes),
+                size(figures.bytes_read),
+                size(figures.bytes_written),
+                format!("{} in {}", size(figures.copy_read_bytes), figures.copy_reads),
+                format!("{} in {}", size(figures.store_bytes), figures.stores),
+                time(Duration::from_secs_f64(figures.seconds)),
+                device.file.display().to_string(),
+            ]
+        })
+        .collect();
+    let titles = ["DEVICE", "KIND", ">SIZE", ">CHANGED", ">READ", ">WRITTEN", ">COPIED", ">STORED", ">TIME", "FILE"];
+    format!(
+        "{}taken {}, writes held for {}; {} of differences stored, {} of memory; {} in all\n",
+        table(&titles, &rows),
+        report.taken,
+        time(Duration::from_nanos(report.gate_ns)),
+        size(report.store_used_bytes),
+        size(report.memory_bytes),
+        time(Duration::from_secs_f64(report.seconds)),
+    )
+}
