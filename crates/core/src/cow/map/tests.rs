@@ -69,7 +69,9 @@ impl Pair {
                     self.map
                         .insert(BlockRange { start: at, count }, place)
                         .unwrap();
-                    (at..at + count).for_each(|block| drop(self.oracle.insert(block, place)));
+                    (at..at + count).for_each(|block| {
+                        self.oracle.insert(block, place);
+                    });
                 }
             }
             Step::Store { at, gap } => {
@@ -84,8 +86,9 @@ impl Pair {
                     self.next_slot = slot + count;
                     self.map.replace(start, Place::Stored(slot));
                     self.map.join(start);
-                    (0..count)
-                        .for_each(|i| drop(self.oracle.insert(start + i, Place::Stored(slot + i))));
+                    (0..count).for_each(|i| {
+                        self.oracle.insert(start + i, Place::Stored(slot + i));
+                    });
                 }
             }
             Step::Grow { at } => {

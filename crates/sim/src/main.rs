@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `blksnap-sim`: searches for schedules that break a promise.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use blksnap_sim::search;
+
+const HELP: &str = "\
+Searches for schedules of events that break a promise of the snapshot core.
+
+Usage: blksnap-sim [--seed N] [--steps N] [--world N] [--seconds N]
+
+  --seed N      first seed; each world has its own [default: from the clock]
+  --steps N     events in all [default: 10000000]
+  --world N     events in a world [default: 2000]
+  --seconds N   stop after this time as well
+  --quiet       print nothing but a failure
+
+Exit code: 0 nothing found, 1 a promise is broken (the schedule is printed), 2 wrong usage.
+
+Example: blksnap-sim --seed 42 --steps 1000000
+";
+
+struct Options {
+    seed: u64,
+    steps: u64,
+    world: usize,
+    seconds: u64,
+    quiet: bool,
+}
+
+fn options() -> Option<Options> {
+    let clock = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(1, |since| since.as_secs());
+    let mut options = Options {
+        seed: clock << 20,
+        steps: 10_000_000,
+        world: 2000,
+        seconds: u64::MAX,
+        quiet: false,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--quiet" {
+            options.quiet = true;
+            continue;
+        }
+        let value: u64 = arguments.next()?.replace('_', "").parse().ok()?;
+        match argument.as_str() {
+            "--seed" => options.seed = value,
+            "--steps" => options.steps = value,
+            "--world" => options.world = usize::try_from(value).ok().filter(|world| *world > 0)?,
+            "--seconds" => options.seconds = value,
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let (begin, limit) = (Instant::now(), Duration::from_secs(options.seconds));
+    let outcome = search(options.seed, options.world, |events| {
+        events < options.steps && begin.elapsed() < limit
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    if let Some(failure) = outcome.failure {
+        println!("{}", failure.what);
+        println!(
+            "\nSeed {}, {:?}, {} steps:",
+            failure.seed,
+            failure.config,
+            failure.steps.len()
+        );
+        failure.trace.iter().for_each(|line| println!("  {line}"));
+        println!(
+            "\nAgain: blksnap-sim --seed {} --steps 1 --world {}",
+            failure.seed, options.world
+        );
+        println!("Found after {} events in {seconds:.1} s", outcome.events);
+        return ExitCode::FAILURE;
+    }
+    if !options.quiet {
+        let rate = outcome.events as f64 / seconds / 1e6;
+        println!(
+            "{} events in {} worlds from seed {}: nothing found, {seconds:.1} s, {rate:.2} M events/s",
+            outcome.events, outcome.worlds, options.seed
+        );
+    }
+    ExitCode::SUCCESS
+}

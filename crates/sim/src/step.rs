@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Steps, and how a seed becomes a world and a list of them.
+
+use blksnap_core::cow::Limits;
+
+use crate::random::Random;
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Somebody writes to a device.
+    Write,
+    /// A write goes on by one step of its submission.
+    Submit,
+    /// Some sectors of an I/O move.
+    Tear,
+    /// An I/O completes.
+    Complete,
+    /// A snapshot's worker takes one action from an engine, or one parked write.
+    Work,
+    /// A snapshot of some devices is made, and its take begins.
+    Take,
+    /// The take under way goes on by one step.
+    TakeStep,
+    /// The take under way gives up.
+    TakeTimeout,
+    /// A snapshot is destroyed.
+    Destroy,
+    /// Somebody reads from an image.
+    ImageRead,
+    /// Somebody writes to an image.
+    ImageWrite,
+    /// Somebody declares a range of a device changed.
+    Dirty,
+    /// The store grows, or fails to.
+    Grow,
+    /// The next call that allocates runs out of memory.
+    NoMemory,
+    /// The next I/O fails.
+    BadIo,
+    /// The changes between two takes are compared with the plain copies.
+    Changes,
+}
+
+/// One thing that happens; the numbers choose among what is possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What.
+    pub op: Op,
+    /// Chooses a device, a snapshot, an I/O…
+    pub x: u32,
+    /// Chooses a place.
+    pub y: u32,
+    /// Chooses a size.
+    pub z: u32,
+}
+
+/// A world as it is at first.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Size of each device in sectors.
+    pub devices: Vec<usize>,
+    /// Tracking blocks have `1 << shift` bytes.
+    pub shift: u32,
+    /// Bounds of the engines.
+    pub limits: Limits,
+    /// Slots of the store, at first and at most.
+    pub store: (u64, u64),
+    /// Slots by which the store grows.
+    pub portion: u64,
+    /// Snapshots at a time.
+    pub snapshots: usize,
+}
+
+/// How often each operation is chosen.
+type Weights = [(Op, u64); 16];
+
+/// The world and the steps of a seed.
+pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
+    let mut random = Random::new(seed);
+    let config = config(&mut random);
+    let weights = weights(&mut random);
+    let total = weights.iter().map(|(_, weight)| weight).sum::<u64>();
+    let mut step = || {
+        let mut at = random.next() % total;
+        let chosen = weights.iter().find(|(_, weight)| {
+            let found = at < *weight;
+            at = at.wrapping_sub(*weight);
+            found
+        });
+        let (xy, z) = (random.next(), random.next());
+        Step {
+            op: chosen.map_or(Op::Submit, |(op, _)| *op),
+            x: xy as u32,
+            y: (xy >> 32) as u32,
+            z: z as u32,
+        }
+    };
+    (config, (0..steps).map(|_| step()).collect())
+}
+
+fn config(random: &mut Random) -> Config {
+    let mut between = |from, to| random.between(from, to);
+    let sizes = [1, 8, 60, 200];
+    let mut size = || {
+        let most = sizes[between(0, 3) as usize] * 2;
+        between(1, most) as usize
+    };
+    let devices = (0..3).map(|_| size()).collect::<Vec<_>>();
+    let devices = devices[..between(1, 3) as usize].to_vec();
+    let pool = [1, 3, 16, 64][between(0, 3) as usize];
+    let limits = Limits {
+        copy_blocks: between(1, 8) as u32,
+        pool_blocks: pool,
+        store_batch_blocks: between(1, 16) as u32,
+        stores_in_flight: between(1, 3) as u32,
+    };
+    let capacity = [0, 8, 40, 200][between(0, 3) as usize];
+    let store = (capacity, capacity + between(0, 1) * 100);
+    Config {
+        devices,
+        shift: between(9, 13) as u32,
+        limits,
+        store,
+        portion: between(0, 12),
+        snapshots: between(1, 3) as usize,
+    }
+}
+
+fn weights(random: &mut Random) -> Weights {
+    let writes = random.between(2, 30);
+    let faults = random.between(0, 2);
+    [
+        (Op::Write, writes),
+        (Op::Submit, 60),
+        (Op::Tear, random.between(0, 40)),
+        (Op::Complete, random.between(10, 60)),
+        (Op::Work, random.between(20, 80)),
+        (Op::Take, random.between(1, 4)),
+        (Op::TakeStep, 20),
+        (Op::TakeTimeout, random.between(0, 1)),
+        (Op::Destroy, random.between(0, 2)),
+        (Op::ImageRead, random.between(0, 20)),
+        (Op::ImageWrite, random.between(0, 8)),
+        (Op::Dirty, random.between(0, 1)),
+        (Op::Grow, random.between(0, 6)),
+        (
+            Op::NoMemory,
+            if faults > 0 { random.between(0, 3) } else { 0 },
+        ),
+        (Op::BadIo, if faults > 1 { random.between(0, 2) } else { 0 }),
+        (Op::Changes, random.between(0, 3)),
+    ]
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The shell around the core, as the kernel module is one, and the oracles beside it.
+//!
+//! | File | What the module has there |
+//! |---|---|
+//! | `writes.rs` | the hook and the filter: counting, gate, mark, test, park |
+//! | `take.rs` | create, take, destroy |
+//! | `work.rs` | the worker of a snapshot: reads, stores, releases; failure |
+//! | `image.rs` | the image's block device |
+//! | `changes.rs` | readers of the changes |
+
+mod changes;
+mod image;
+mod take;
+mod work;
+mod writes;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::OnceLock;
+
+use blksnap_core::BlockRange;
+use blksnap_core::cbt::{History, Marks};
+use blksnap_core::cow::{BatchId, CopyId, Engine, Saved, SavedPage};
+use blksnap_core::store::StoreSpace;
+
+use crate::disk::{Content, Io};
+use crate::step::{Config, Op, Step};
+use changes::Changes;
+use image::{ImageRead, ImageWrite, Oracle};
+use take::Take;
+use writes::Write;
+
+/// What is wrong, in words.
+pub(crate) type Check = Result<(), String>;
+
+/// Sectors in a block.
+const BLOCK: usize = blksnap_core::BLOCK_SECTORS as usize;
+
+/// A snapshot, by its number.
+type Serial = u32;
+
+/// What an I/O is for.
+enum What {
+    /// A write that passed, of this number.
+    Write(u64),
+    Copy(Serial, usize, CopyId),
+    Store(Serial, usize, BatchId, u64),
+    /// A piece of an image read, from the origin, a device; the place of the piece in the read.
+    ReadOrigin(u64, usize, usize),
+    /// A piece of an image read, from the store; the place of the piece in the read.
+    ReadStore(u64, Serial, usize),
+    /// A piece of an image write, into the store.
+    WriteStore(u64, Serial),
+}
+
+struct Device {
+    disk: Vec<Content>,
+    gate_closed: bool,
+    /// Writes that passed the gate and are not complete.
+    counted: usize,
+    /// Writes that the gate holds.
+    waiting: Vec<u64>,
+    marks: Marks,
+    history: History,
+    changes: Changes,
+}
+
+/// A device in a snapshot.
+struct Member {
+    device: usize,
+    engine: Engine,
+    saved: Saved<OnceLock<SavedPage>>,
+    /// Writes that were found to need a copy, and the engine has yet to hear of.
+    parked: VecDeque<u64>,
+    pages: BTreeMap<CopyId, Vec<Content>>,
+    stores: usize,
+    /// The image as it has to be.
+    oracle: Oracle,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No write minds it yet.
+    Created,
+    Taken,
+    /// The images answer with errors; nothing is held back any more.
+    Failed,
+    /// It goes as soon as nothing is held.
+    Destroyed,
+}
+
+struct Snapshot {
+    serial: Serial,
+    state: State,
+    members: Vec<Member>,
+    space: StoreSpace,
+    store: Vec<Content>,
+    /// Stores that wait for slots: member, batch, blocks.
+    waiting: VecDeque<(usize, BatchId, u32)>,
+}
+
+/// All there is.
+pub(crate) struct World {
+    config: Config,
+    devices: Vec<Device>,
+    snapshots: Vec<Snapshot>,
+    writes: BTreeMap<u64, Write>,
+    /// Writes that can go on by themselves.
+    runnable: Vec<u64>,
+    ios: Vec<Io<What>>,
+    reads: BTreeMap<u64, ImageRead>,
+    image_writes: BTreeMap<u64, ImageWrite>,
+    take: Option<Take>,
+    next: u64,
+    /// Allocations that succeed in the next call that allocates.
+    no_memory: Option<u32>,
+    /// The next I/O fails.
+    bad_io: bool,
+    notes: Option<Vec<String>>,
+}
+
+/// Writes down what happens, if somebody wants to read it.
+macro_rules! note {
+    ($world:expr, $($text:tt)*) => {
+        if let Some(notes) = &mut $world.notes {
+            notes.push(format!($($text)*));
+        }
+    };
+}
+use note;
+
+impl World {
+    pub(crate) fn new(config: Config, trace: bool) -> Self {
+        let devices = config
+            .devices
+            .iter()
+            .map(|sectors| Device::new(*sectors, config.shift))
+            .collect();
+        Self {
+            config,
+            devices,
+            snapshots: Vec::new(),
+            writes: BTreeMap::new(),
+            runnable: Vec::new(),
+            ios: Vec::new(),
+            reads: BTreeMap::new(),
+            image_writes: BTreeMap::new(),
+            take: None,
+            next: 1,
+            no_memory: None,
+            bad_io: false,
+            notes: trace.then(Vec::new),
+        }
+    }
+
+    pub(crate) fn notes(&mut self) -> Vec<String> {
+        self.notes.take().unwrap_or_default()
+    }
+
+    /// Lets one thing happen.
+    pub(crate) fn step(&mut self, step: Step) -> Check {
+        let Step { op, x, y, z } = step;
+        let [x, y, z] = [x, y, z].map(|number| number as usize);
+        match op {
+            Op::Write => self.new_write(x, y, z),
+            Op::Submit => self.submit_some(x),
+            Op::Tear => self.tear(x, y, z),
+            Op::Complete => self.complete_some(x)?,
+            Op::Work => self.work_some(x)?,
+            Op::Take => self.create(x, y),
+            Op::TakeStep => self.take_step()?,
+            Op::TakeTimeout => self.take_timeout(),
+            Op::Destroy => self.destroy_some(x)?,
+            Op::ImageRead => self.image_read(x, y, z)?,
+            Op::ImageWrite => self.image_write(x, y, z),
+            Op::Dirty => self.dirty(x, y, z),
+            Op::Grow => {
+                self.grow_some(x, z)?;
+            }
+            Op::NoMemory => self.no_memory = Some((x % 4) as u32),
+            Op::BadIo => self.bad_io = true,
+            Op::Changes => self.compare_changes(x, y)?,
+        }
+        self.check_bounds()
+    }
+
+    /// Nothing new comes, nothing fails any more: everything has to end, and the images and changes to be right.
+    pub(crate) fn settle(&mut self) -> Check {
+        (self.no_memory, self.bad_io) = (None, false);
+        note!(self, "-- everything comes to an end");
+        for _ in 0..1_000_000 {
+            if !self.round()? {
+                self.check_settled()?;
+                return Ok(());
+            }
+            self.check_bounds()?;
+        }
+        Err("it never comes to an end".into())
+    }
+
+    /// One round in which each part does what it can. Whether there was anything to do.
+    fn round(&mut self) -> Result<bool, String> {
+        let busy = !self.runnable.is_empty() || !self.ios.is_empty() || self.take.is_some();
+        (0..self.runnable.len()).for_each(|_| self.submit_some(0));
+        if !self.ios.is_empty() {
+            self.complete_some(0)?;
+        }
+        self.take_step()?;
+        let mut worked = false;
+        for at in 0..self.snapshots.len() {
+            worked |= self.grow_some(at, 0)?;
+            worked |= self.work_all(at)?;
+        }
+        self.bury();
+        Ok(busy || worked)
+    }
+
+    fn check_settled(&mut self) -> Check {
+        if let Some((number, write)) = self.writes.iter().next() {
+            return Err(format!(
+                "P2: write {number} to device {} never gets there",
+                write.device
+            ));
+        }
+        if !self.image_writes.is_empty() || !self.reads.is_empty() {
+            return Err("P2: I/O to an image never ends".into());
+        }
+        for device in 0..self.devices.len() {
+            (0..8).try_for_each(|back| self.compare_changes(device, back))?;
+        }
+        (0..self.snapshots.len()).try_for_each(|at| self.check_whole(at))
+    }
+
+    /// The next number for a write or an image I/O.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn snapshot(&mut self, serial: Serial) -> Option<&mut Snapshot> {
+        find(&mut self.snapshots, serial)
+    }
+
+    fn start(&mut self, mut io: Io<What>) {
+        io.fails = std::mem::take(&mut self.bad_io);
+        self.ios.push(io);
+    }
+
+    fn tear(&mut self, which: usize, from: usize, count: usize) {
+        if !self.ios.is_empty() {
+            let at = which % self.ios.len();
+            let io = &mut self.ios[at];
+            if let Some(disk) = disk_of(
+                &mut self.devices,
+                &mut self.snapshots,
+                &self.writes,
+                &io.what,
+            ) {
+                io.tear(disk, from, count % 8 + 1);
+            }
+        }
+    }
+
+    fn complete_some(&mut self, which: usize) -> Check {
+        if self.ios.is_empty() {
+            return Ok(());
+        }
+        let mut io = self.ios.swap_remove(which % self.ios.len());
+        if let Some(disk) = disk_of(
+            &mut self.devices,
+            &mut self.snapshots,
+            &self.writes,
+            &io.what,
+        ) {
+            io.finish(disk);
+        }
+        match io.what {
+            What::Write(number) => self.write_done(number, io.fails),
+            What::Copy(serial, member, copy) => {
+                self.copy_done(serial, member, copy, io.data, io.fails)?
+            }
+            What::Store(serial, member, batch, slot) => {
+                self.store_done(serial, member, batch, slot, io.fails)?
+            }
+            What::ReadOrigin(read, _, at) => self.origin_read_done(read, at, &io.data, io.fails)?,
+            What::ReadStore(read, _, at) => self.store_read_done(read, at, &io.data, io.fails)?,
+            What::WriteStore(write, serial) => self.store_write_done(write, serial, io.fails)?,
+        }
+        Ok(())
+    }
+}
+
+/// The disk that an I/O is on, unless it is gone.
+fn disk_of<'a>(
+    devices: &'a mut [Device],
+    snapshots: &'a mut [Snapshot],
+    writes: &BTreeMap<u64, Write>,
+    what: &What,
+) -> Option<&'a mut [Content]> {
+    match *what {
+        What::Write(number) => Some(&mut devices[writes.get(&number)?.device].disk),
+        What::Copy(serial, member, _) => {
+            let device = find(snapshots, serial)?.members[member].device;
+            Some(&mut devices[device].disk)
+        }
+        What::ReadOrigin(_, device, _) => Some(&mut devices[device].disk),
+        What::Store(serial, ..) | What::ReadStore(_, serial, _) | What::WriteStore(_, serial) => {
+            Some(&mut find(snapshots, serial)?.store)
+        }
+    }
+}
+
+fn find(snapshots: &mut [Snapshot], serial: Serial) -> Option<&mut Snapshot> {
+    snapshots
+        .iter_mut()
+        .find(|snapshot| snapshot.serial == serial)
+}
+
+/// A part of `total` sectors, chosen by two numbers: short ones more often.
+fn some_range(total: usize, place: usize, size: usize) -> (usize, usize) {
+    let start = place % total;
+    let most = if size % 8 == 0 { total } else { 2 * BLOCK };
+    let sectors = (size / 8 % most + 1).min(total - start);
+    // Half of them are whole blocks.
+    if size % 2 == 0 {
+        (start, sectors)
+    } else {
+        aligned(total, start, sectors)
+    }
+}
+
+fn aligned(total: usize, start: usize, sectors: usize) -> (usize, usize) {
+    let from = start / BLOCK * BLOCK;
+    (
+        from,
+        ((start + sectors).div_ceil(BLOCK) * BLOCK).min(total) - from,
+    )
+}
+
+fn blocks_of(start: usize, sectors: usize) -> BlockRange {
+    BlockRange::of_sectors(start as u64, sectors as u64)
+}

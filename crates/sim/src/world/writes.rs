@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A write to a device on its way: hook, gate, marks, test, and the disk.
+
+use blksnap_core::cow::Engine;
+
+use super::{Check, Device, Serial, State, What, World, blocks_of, note, some_range};
+use crate::disk::{Content, Io};
+
+/// How far a write is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has reached the hook, for the first time or again.
+    Arrived,
+    /// It counts as in flight, so a drain waits for it.
+    Counted,
+    /// The gate let it pass.
+    Open,
+    /// Its blocks are marked.
+    Marked,
+    /// It needs copies, of which the worker of this snapshot has to tell the engine.
+    Parked(Serial),
+    /// An engine holds it.
+    Held,
+    /// The gate holds it.
+    Waiting,
+    /// It is on its way to the disk.
+    Passed,
+}
+
+pub(super) struct Write {
+    pub(super) device: usize,
+    pub(super) start: usize,
+    pub(super) sectors: usize,
+    pub(super) stage: Stage,
+    /// It was parked before, and is offered again.
+    pub(super) again: bool,
+}
+
+impl World {
+    pub(super) fn new_write(&mut self, x: usize, place: usize, size: usize) {
+        let device = x % self.devices.len();
+        let (start, sectors) = some_range(self.devices[device].disk.len(), place, size);
+        let number = self.number();
+        note!(
+            self,
+            "write {number} to device {device}, sectors {start}+{sectors}, arrives"
+        );
+        self.writes.insert(
+            number,
+            Write {
+                device,
+                start,
+                sectors,
+                stage: Stage::Arrived,
+                again: false,
+            },
+        );
+        self.runnable.push(number);
+    }
+
+    /// One of the writes that can go on by themselves does so.
+    pub(super) fn submit_some(&mut self, which: usize) {
+        if self.runnable.is_empty() {
+            return;
+        }
+        let at = which % self.runnable.len();
+        let number = self.runnable[at];
+        if !self.submit(number) {
+            self.runnable.swap_remove(at);
+        }
+    }
+
+    /// One step of a submission. Whether the write can go on from there by itself.
+    fn submit(&mut self, number: u64) -> bool {
+        let Some(write) = self.writes.get_mut(&number) else {
+            return false;
+        };
+        let device = &mut self.devices[write.device];
+        match write.stage {
+            Stage::Arrived => {
+                device.counted += 1;
+                write.stage = Stage::Counted;
+            }
+            Stage::Counted if device.gate_closed => {
+                device.counted -= 1;
+                device.waiting.push(number);
+                write.stage = Stage::Waiting;
+                note!(self, "write {number} waits at the gate");
+                return false;
+            }
+            Stage::Counted => write.stage = Stage::Open,
+            Stage::Open => {
+                device.mark(write.start, write.sectors);
+                write.stage = Stage::Marked;
+            }
+            Stage::Marked => return self.test(number),
+            stage => unreachable!("{stage:?} goes on by others"),
+        }
+        true
+    }
+
+    /// Passes a write on, or parks it for the first snapshot that needs copies.
+    fn test(&mut self, number: u64) -> bool {
+        let Some(write) = self.writes.get_mut(&number) else {
+            return false;
+        };
+        let range = blocks_of(write.start, write.sectors);
+        let taken = self
+            .snapshots
+            .iter_mut()
+            .filter(|snapshot| snapshot.state == State::Taken);
+        for snapshot in taken {
+            let member = snapshot
+                .members
+                .iter_mut()
+                .find(|member| member.device == write.device);
+            if let Some(member) = member.filter(|member| !member.saved.covers(range)) {
+                member.parked.push_back(number);
+                write.stage = Stage::Parked(snapshot.serial);
+                self.devices[write.device].counted -= 1;
+                note!(self, "write {number} is parked");
+                return false;
+            }
+        }
+        write.stage = Stage::Passed;
+        let (data, again) = (vec![number as Content; write.sectors], write.again);
+        let io = Io::write(write.start, data, What::Write(number));
+        note!(
+            self,
+            "write {number} passes{}",
+            if again { ", at last" } else { "" }
+        );
+        self.start(io);
+        false
+    }
+
+    /// A parked or held write is offered again. It is marked again, for a take may have come, and tested again, for another snapshot.
+    pub(super) fn send_on(&mut self, number: u64) {
+        if let Some(write) = self.writes.get_mut(&number) {
+            (write.stage, write.again) = (Stage::Arrived, true);
+            self.runnable.push(number);
+        }
+    }
+
+    pub(super) fn write_done(&mut self, number: u64, failed: bool) {
+        if let Some(write) = self.writes.remove(&number) {
+            self.devices[write.device].counted -= 1;
+            note!(
+                self,
+                "write {number} {}",
+                if failed { "fails" } else { "is on the disk" }
+            );
+        }
+    }
+
+    /// Writers that wait at the gate are offered again.
+    pub(super) fn open_gate(&mut self, device: usize) {
+        self.devices[device].gate_closed = false;
+        for number in std::mem::take(&mut self.devices[device].waiting) {
+            if let Some(write) = self.writes.get_mut(&number) {
+                write.stage = Stage::Arrived;
+                self.runnable.push(number);
+            }
+        }
+        note!(self, "the gate of device {device} opens");
+    }
+
+    /// Tells the engine of the first parked write of a member. Whether there was one.
+    pub(super) fn tell_engine(&mut self, snapshot: usize, member: usize) -> Result<bool, String> {
+        let snapshot = &mut self.snapshots[snapshot];
+        let serial = snapshot.serial;
+        let member = &mut snapshot.members[member];
+        let Some(number) = member.parked.pop_front() else {
+            return Ok(false);
+        };
+        let Some(write) = self.writes.get_mut(&number) else {
+            return Ok(true);
+        };
+        if snapshot.state != State::Taken {
+            self.send_on(number);
+            return Ok(true);
+        }
+        write.stage = Stage::Held;
+        let range = blocks_of(write.start, write.sectors);
+        let result = call(&mut self.no_memory, &mut member.engine, |engine| {
+            engine.write(&member.saved, number, range)
+        });
+        note!(
+            self,
+            "the engine of snapshot {serial} holds write {number}: {result:?}"
+        );
+        if result.is_err() {
+            self.fail(serial, "no memory")?;
+            self.send_on(number);
+        }
+        Ok(true)
+    }
+}
+
+impl Device {
+    pub(super) fn mark(&mut self, start: usize, sectors: usize) {
+        self.marks.mark(start as u64, sectors as u64);
+        self.changes.mark(start, sectors);
+    }
+}
+
+/// Calls into an engine, without memory if that is what comes next.
+pub(super) fn call<R>(
+    no_memory: &mut Option<u32>,
+    engine: &mut Engine,
+    call: impl FnOnce(&mut Engine) -> R,
+) -> R {
+    crate::alloc::failing(no_memory.take(), || call(engine))
+}
+
+/// The name of what went wrong.
+pub(super) fn violation(check: bool, text: impl FnOnce() -> String) -> Check {
+    if check { Ok(()) } else { Err(text()) }
+}
