@@ -18,7 +18,7 @@ endif
 
 RUST_FLAGS := -Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Cforce-unwind-tables=n \
 	-Csymbol-mangling-version=v0 -Coverflow-checks=on -Copt-level=2 -Ccodegen-units=1 -Cdebug-assertions=off \
-	-Zfunction-sections=n
+	-Zfunction-sections=n -Zplt=yes
 ifneq ($(call config,RETHUNK),)
 RUST_FLAGS += -Zfunction-return=thunk-extern
 endif
