@@ -17,7 +17,7 @@ endif
 RUSTC_MINOR := $(word 2,$(subst ., ,$(word 2,$(RUSTC_TEXT))))
 RUST_CORE_EDITION := $(if $(shell test $(RUSTC_MINOR) -ge 87 && echo y),2024,2021)
 
-RUST_KEY := $(firstword $(shell printf '%s' '$(RUSTC_TEXT) $(RUST_FEATURES) $(RUST_FLAGS) 2' | sha256sum))
+RUST_KEY := $(firstword $(shell printf '%s' '$(RUSTC_TEXT) $(RUST_FEATURES) $(RUST_FLAGS) 3' | sha256sum))
 SYSROOT := $(CACHE)/rust-core-$(RUST_KEY)
 RUST := $(OUT)/rust
 
@@ -35,7 +35,7 @@ $(SYSROOT)/done:
 	@mkdir -p $(CACHE) && rm -rf $(SYSROOT).$$$$ && mkdir $(SYSROOT).$$$$ && cd $(SYSROOT).$$$$ && \
 	$(RUSTC) -Zunstable-options --print target-spec-json --target x86_64-unknown-none \
 		| sed -e 's/\(+soft-float\)/\1$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(RUST_FEATURES))))/' \
-		      -e '/"\(is-builtin\|position-independent-executables\|static-position-independent-executables\)"/d' > target.json && \
+		      -e '/"\(is-builtin\|plt-by-default\|position-independent-executables\|static-position-independent-executables\)"/d' > target.json && \
 	$(RUSTC) --target target.json $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null --cap-lints allow --crate-name core \
 		--edition $(RUST_CORE_EDITION) --cfg no_fp_fmt_parse --out-dir . $(RUST_LIBRARY)/core/src/lib.rs && \
 	$(RUSTC) --target target.json $(RUST_FLAGS) --crate-type rlib --sysroot /dev/null --cap-lints allow --crate-name compiler_builtins \
@@ -84,5 +84,6 @@ $(RUST)/%.o: $(SRC)/src/%/lib.rs $(RUST)/%/libkern.rlib
 	@sed -i '1s#^[^:]*:#$@:#' $(RUST)/$*_mod.d
 	@$(LD) -r --whole-archive $(RUST)/lib$*_mod.a -o $@
 	@$(OBJCOPY) --remove-section=.llvmbc --remove-section=.llvmcmd --remove-section=.comment $@
+	@! $(READELF) -rW $@ | grep -m1 GOT || { echo "$@: the kernel's module loader knows no GOT" >&2; exit 1; }
 
 -include $(wildcard $(RUST)/*.d $(RUST)/*/*.d)
