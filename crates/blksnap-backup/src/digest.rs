@@ -58,13 +58,19 @@ impl Digest {
     /// For an image with clusters of this size.
     #[must_use]
     pub fn new(cluster_bytes: u64) -> Self {
-        Self { cluster_bytes, current: None, parts: Vec::new() }
+        Self {
+            cluster_bytes,
+            current: None,
+            parts: Vec::new(),
+        }
     }
 
     /// Data at `offset`, which begins a cluster.
     pub fn data(&mut self, mut offset: u64, mut data: &[u8]) {
         while !data.is_empty() {
-            let length = usize::try_from(self.cluster_bytes).unwrap_or(usize::MAX).min(data.len());
+            let length = usize::try_from(self.cluster_bytes)
+                .unwrap_or(usize::MAX)
+                .min(data.len());
             let (cluster, rest) = data.split_at(length);
             self.cluster(offset, (!is_zero(cluster)).then_some(cluster));
             offset += length as u64;
@@ -83,9 +89,16 @@ impl Digest {
 
     fn cluster(&mut self, offset: u64, data: Option<&[u8]>) {
         let part = offset - offset % PART_BYTES;
-        if self.current.as_ref().is_none_or(|(current, _)| *current != part) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(current, _)| *current != part)
+        {
             self.end_part();
-            self.current = Some((part, XxHash3_128Stream(twox_hash::xxhash3_128::Hasher::new())));
+            self.current = Some((
+                part,
+                XxHash3_128Stream(twox_hash::xxhash3_128::Hasher::new()),
+            ));
         }
         if let Some((_, XxHash3_128Stream(hash))) = &mut self.current {
             hash.write(&offset.to_le_bytes());
@@ -101,7 +114,10 @@ impl Digest {
 
     fn end_part(&mut self) {
         if let Some((offset, XxHash3_128Stream(hash))) = self.current.take() {
-            self.parts.push(Part { offset, value: format!("{:032x}", hash.finish_128()) });
+            self.parts.push(Part {
+                offset,
+                value: format!("{:032x}", hash.finish_128()),
+            });
         }
     }
 
@@ -109,9 +125,18 @@ impl Digest {
     #[must_use]
     pub fn finish(mut self) -> Checksum {
         self.end_part();
-        let text: String = self.parts.iter().map(|part| format!("{} {}\n", part.offset, part.value)).collect();
+        let text: String = self
+            .parts
+            .iter()
+            .map(|part| format!("{} {}\n", part.offset, part.value))
+            .collect();
         let total = format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()));
-        Checksum { algorithm: ALGORITHM.to_owned(), total, part_bytes: PART_BYTES, parts: self.parts }
+        Checksum {
+            algorithm: ALGORITHM.to_owned(),
+            total,
+            part_bytes: PART_BYTES,
+            parts: self.parts,
+        }
     }
 }
 
@@ -119,10 +144,22 @@ impl Checksum {
     /// The first part in which `found` differs, as the offset it begins at.
     #[must_use]
     pub fn first_difference(&self, found: &Self) -> Option<u64> {
-        let at = |parts: &[Part], offset: u64| parts.iter().find(|part| part.offset == offset).map(|part| part.value.clone());
-        let mut offsets: Vec<u64> = self.parts.iter().chain(&found.parts).map(|part| part.offset).collect();
+        let at = |parts: &[Part], offset: u64| {
+            parts
+                .iter()
+                .find(|part| part.offset == offset)
+                .map(|part| part.value.clone())
+        };
+        let mut offsets: Vec<u64> = self
+            .parts
+            .iter()
+            .chain(&found.parts)
+            .map(|part| part.offset)
+            .collect();
         offsets.sort_unstable();
-        offsets.into_iter().find(|offset| at(&self.parts, *offset) != at(&found.parts, *offset))
+        offsets
+            .into_iter()
+            .find(|offset| at(&self.parts, *offset) != at(&found.parts, *offset))
     }
 }
 
@@ -164,14 +201,27 @@ mod tests {
         assert_ne!(of(|d| d.data(0, &other)).total, base.total);
         assert_ne!(of(|d| d.data(4096, &data)).total, base.total);
         assert_ne!(of(|d| d.data(0, &data[..4096])).total, base.total);
-        assert_ne!(of(|d| { d.data(0, &data); d.zeros(8192, 4096); }).total, base.total);
+        assert_ne!(
+            of(|d| {
+                d.data(0, &data);
+                d.zeros(8192, 4096);
+            })
+            .total,
+            base.total
+        );
         assert_eq!(of(|d| d.data(0, &[0; 8192])), of(|d| d.zeros(0, 8192)));
     }
 
     #[test]
     fn the_part_that_differs_is_found() {
-        let base = of(|d| { d.data(0, &[1; 4096]); d.data(PART_BYTES * 3, &[2; 4096]); });
-        let damaged = of(|d| { d.data(0, &[1; 4096]); d.data(PART_BYTES * 3, &[3; 4096]); });
+        let base = of(|d| {
+            d.data(0, &[1; 4096]);
+            d.data(PART_BYTES * 3, &[2; 4096]);
+        });
+        let damaged = of(|d| {
+            d.data(0, &[1; 4096]);
+            d.data(PART_BYTES * 3, &[3; 4096]);
+        });
         let missing = of(|d| d.data(PART_BYTES * 3, &[2; 4096]));
         assert_eq!(base.parts.len(), 2);
         assert_eq!(base.first_difference(&base), None);
@@ -182,14 +232,23 @@ mod tests {
     /// Pins the algorithm: manifests outlive this program.
     #[test]
     fn a_known_value() {
-        let checksum = of(|d| { d.data(0, &[0x5a; 4096]); d.zeros(4096, 4096); });
+        let checksum = of(|d| {
+            d.data(0, &[0x5a; 4096]);
+            d.zeros(4096, 4096);
+        });
         let mut bytes = vec![0; 8];
         bytes.push(b'D');
         bytes.extend([0x5a; 4096]);
         bytes.extend(4096u64.to_le_bytes());
         bytes.push(b'Z');
-        assert_eq!(checksum.parts[0].value, format!("{:032x}", XxHash3_128::oneshot(&bytes)));
+        assert_eq!(
+            checksum.parts[0].value,
+            format!("{:032x}", XxHash3_128::oneshot(&bytes))
+        );
         // The empty input of XXH3-128, from its specification.
-        assert_eq!(format!("{:032x}", XxHash3_128::oneshot(b"")), "99aa06d3014798d86001c324468d497f");
+        assert_eq!(
+            format!("{:032x}", XxHash3_128::oneshot(b"")),
+            "99aa06d3014798d86001c324468d497f"
+        );
     }
 }

@@ -11,7 +11,9 @@ pub(crate) fn file(verb: &str, path: &Path, error: io::Error) -> Error {
     let context = format!("cannot {verb} {}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(ErrorKind::Io, context).caused_by(error).with_help("make room there; nothing incomplete was left behind")
+            Error::new(ErrorKind::Io, context)
+                .caused_by(error)
+                .with_help("make room there; nothing incomplete was left behind")
         }
         io::ErrorKind::NotFound => Error::new(ErrorKind::Io, context).caused_by(error),
         _ => Error::io(context, error),

@@ -39,7 +39,10 @@ impl RangeSet {
         if let Some(to) = before {
             at = at.max(to);
         }
-        for (&from, &to) in self.0.range((std::ops::Bound::Excluded(offset), std::ops::Bound::Excluded(end))) {
+        for (&from, &to) in self.0.range((
+            std::ops::Bound::Excluded(offset),
+            std::ops::Bound::Excluded(end),
+        )) {
             if from > at {
                 missing.push((at, from));
             }
@@ -60,8 +63,13 @@ pub fn widen(extents: &[Extent], unit: u64, size: u64) -> Vec<Extent> {
         let offset = extent.offset - extent.offset % unit;
         let end = extent.end().next_multiple_of(unit).min(size);
         match wide.last_mut() {
-            Some(last) if offset <= last.end() => last.length = last.length.max(end.saturating_sub(last.offset)),
-            _ if offset < end => wide.push(Extent { offset, length: end - offset }),
+            Some(last) if offset <= last.end() => {
+                last.length = last.length.max(end.saturating_sub(last.offset))
+            }
+            _ if offset < end => wide.push(Extent {
+                offset,
+                length: end - offset,
+            }),
             _ => {}
         }
     }
@@ -95,7 +103,11 @@ mod tests {
             set.add(from, to);
             (from..to).for_each(|at| plain[at as usize] = true);
             let (from, to) = (random(200), random(200));
-            let missing: Vec<u64> = set.missing(from, to).into_iter().flat_map(|(from, to)| from..to).collect();
+            let missing: Vec<u64> = set
+                .missing(from, to)
+                .into_iter()
+                .flat_map(|(from, to)| from..to)
+                .collect();
             let expected: Vec<u64> = (from..to).filter(|at| !plain[*at as usize]).collect();
             assert_eq!(missing, expected);
         }
@@ -103,7 +115,11 @@ mod tests {
 
     #[test]
     fn widening() {
-        let wide = widen(&[extent(5, 1), extent(9, 2), extent(40, 4), extent(95, 5)], 8, 100);
+        let wide = widen(
+            &[extent(5, 1), extent(9, 2), extent(40, 4), extent(95, 5)],
+            8,
+            100,
+        );
         assert_eq!(wide, [extent(0, 16), extent(40, 8), extent(88, 12)]);
         assert_eq!(widen(&[extent(64, 64)], 64, 1000), [extent(64, 64)]);
         assert_eq!(widen(&[extent(200, 8)], 8, 100), []);

@@ -43,14 +43,23 @@ impl Entry {
             Error::new(error.kind(), error.chain()).with_help(error.help().unwrap_or_default())
         })?;
         let image = self.name.image();
-        if manifest.file != image || manifest.kind != self.name.kind || manifest.sequence != self.name.sequence {
-            return Err(errors::damaged(format!("{} is the manifest of {}", self.name.manifest(), manifest.file))
-                .with_help("files of a backup must keep their names"));
+        if manifest.file != image
+            || manifest.kind != self.name.kind
+            || manifest.sequence != self.name.sequence
+        {
+            return Err(errors::damaged(format!(
+                "{} is the manifest of {}",
+                self.name.manifest(),
+                manifest.file
+            ))
+            .with_help("files of a backup must keep their names"));
         }
         match self.image_bytes {
-            None => Err(errors::damaged(format!("{image} is missing")).with_help("bring the file back, or make a full backup")),
+            None => Err(errors::damaged(format!("{image} is missing"))
+                .with_help("bring the file back, or make a full backup")),
             Some(bytes) if bytes != manifest.file_bytes => Err(errors::damaged(format!(
-                "{image} has {bytes} bytes and should have {}", manifest.file_bytes
+                "{image} has {bytes} bytes and should have {}",
+                manifest.file_bytes
             ))),
             Some(_) => Ok(manifest),
         }
@@ -78,11 +87,13 @@ impl Unpublished {
     /// Where the image is written.
     #[must_use]
     pub fn image(&self) -> PathBuf {
-        self.folder.join(format!("{TEMPORARY}{}", self.name.image()))
+        self.folder
+            .join(format!("{TEMPORARY}{}", self.name.image()))
     }
 
     fn manifest(&self) -> PathBuf {
-        self.folder.join(format!("{TEMPORARY}{}", self.name.manifest()))
+        self.folder
+            .join(format!("{TEMPORARY}{}", self.name.manifest()))
     }
 }
 
@@ -103,11 +114,18 @@ impl Folder {
     ///
     /// There is no such folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let handle = File::open(path).map_err(|error| errors::file("open the folder", path, error))?;
+        let handle =
+            File::open(path).map_err(|error| errors::file("open the folder", path, error))?;
         if !handle.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Error::new(ErrorKind::Invalid, format!("{} is not a folder", path.display())));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} is not a folder", path.display()),
+            ));
         }
-        Ok(Self { path: path.to_owned(), handle })
+        Ok(Self {
+            path: path.to_owned(),
+            handle,
+        })
     }
 
     /// Opens a folder to write, making it if it is not there, and locks it until dropped.
@@ -125,8 +143,11 @@ impl Folder {
         let folder = Self::open(path)?;
         flock(&folder.handle, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             if error == Errno::WOULDBLOCK {
-                Error::new(ErrorKind::Locked, format!("another backup is being written to {}", path.display()))
-                    .with_help("wait until it ends, or use another folder")
+                Error::new(
+                    ErrorKind::Locked,
+                    format!("another backup is being written to {}", path.display()),
+                )
+                .with_help("wait until it ends, or use another folder")
             } else {
                 errors::file("lock", path, error.into())
             }
@@ -167,19 +188,24 @@ impl Folder {
     /// The folder cannot be read; a manifest that cannot is told in its entry.
     pub fn list(&self) -> Result<Listing> {
         let mut listing = Listing::default();
-        let mut found: BTreeMap<(String, u64, &'static str), (BackupName, bool, Option<u64>)> = BTreeMap::new();
+        // By device, number and kind: whether there is a manifest, and the image's length.
+        let mut found: BTreeMap<_, (BackupName, bool, Option<u64>)> = BTreeMap::new();
         for file in self.names()? {
             if file.starts_with(TEMPORARY) {
                 listing.unfinished.push(file);
                 continue;
             }
-            let Some((name, extension)) = BackupName::parse(&file) else { continue };
+            let Some((name, extension)) = BackupName::parse(&file) else {
+                continue;
+            };
             let key = (name.device.clone(), name.sequence, name.kind.short());
             let entry = found.entry(key).or_insert((name, false, None));
             if extension == "json" {
                 entry.1 = true;
             } else {
-                entry.2 = fs::metadata(self.file(&file)).ok().map(|metadata| metadata.len());
+                entry.2 = fs::metadata(self.file(&file))
+                    .ok()
+                    .map(|metadata| metadata.len());
             }
         }
         for (name, has_manifest, image_bytes) in found.into_values() {
@@ -189,7 +215,15 @@ impl Folder {
                 Err(errors::damaged(format!("{} has no manifest", name.image()))
                     .with_help("bring its .json file back, or move the file elsewhere"))
             };
-            listing.devices.entry(name.device.clone()).or_default().push(Entry { name, manifest, image_bytes });
+            listing
+                .devices
+                .entry(name.device.clone())
+                .or_default()
+                .push(Entry {
+                    name,
+                    manifest,
+                    image_bytes,
+                });
         }
         Ok(listing)
     }
@@ -201,12 +235,22 @@ impl Folder {
     /// A file cannot be renamed or removed.
     pub fn recover(&self) -> Result<Vec<String>> {
         let mut said = Vec::new();
-        let unfinished: Vec<String> = self.names()?.into_iter().filter(|name| name.starts_with(TEMPORARY)).collect();
+        let unfinished: Vec<String> = self
+            .names()?
+            .into_iter()
+            .filter(|name| name.starts_with(TEMPORARY))
+            .collect();
         for file in unfinished.iter().filter(|name| name.ends_with(".json")) {
             let final_name = &file[TEMPORARY.len()..];
-            let Some((name, _)) = BackupName::parse(final_name) else { continue };
-            let Ok(manifest) = Manifest::read(&self.file(file)) else { continue };
-            let here = |file: &str| fs::metadata(self.file(file)).is_ok_and(|image| image.len() == manifest.file_bytes);
+            let Some((name, _)) = BackupName::parse(final_name) else {
+                continue;
+            };
+            let Ok(manifest) = Manifest::read(&self.file(file)) else {
+                continue;
+            };
+            let here = |file: &str| {
+                fs::metadata(self.file(file)).is_ok_and(|image| image.len() == manifest.file_bytes)
+            };
             let temporary = format!("{TEMPORARY}{}", name.image());
             if manifest.file != name.image() || !(here(&temporary) || here(&name.image())) {
                 continue;
@@ -215,7 +259,10 @@ impl Folder {
                 self.rename(&temporary, &name.image())?;
             }
             self.rename(file, final_name)?;
-            said.push(format!("finished {}, which an interrupted run had written but not named", name.image()));
+            said.push(format!(
+                "finished {}, which an interrupted run had written but not named",
+                name.image()
+            ));
         }
         for file in unfinished {
             let path = self.file(&file);
@@ -232,8 +279,16 @@ impl Folder {
     /// A name to write the device's next backup under.
     #[must_use]
     pub fn prepare(&self, device: &str, sequence: u64, kind: Kind) -> Unpublished {
-        let name = BackupName { device: device.to_owned(), sequence, kind };
-        Unpublished { folder: self.path.clone(), name, published: false }
+        let name = BackupName {
+            device: device.to_owned(),
+            sequence,
+            kind,
+        };
+        Unpublished {
+            folder: self.path.clone(),
+            name,
+            published: false,
+        }
     }
 
     /// Gives finished backups their names: all of them, or none.
@@ -255,8 +310,14 @@ impl Folder {
         // Whole from here on: should the rest fail, the next run does it.
         for (mut backup, _) in finished {
             backup.published = true;
-            self.rename(&format!("{TEMPORARY}{}", backup.name.image()), &backup.name.image())?;
-            self.rename(&format!("{TEMPORARY}{}", backup.name.manifest()), &backup.name.manifest())?;
+            self.rename(
+                &format!("{TEMPORARY}{}", backup.name.image()),
+                &backup.name.image(),
+            )?;
+            self.rename(
+                &format!("{TEMPORARY}{}", backup.name.manifest()),
+                &backup.name.manifest(),
+            )?;
         }
         self.sync()
     }
@@ -264,13 +325,18 @@ impl Folder {
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         let (from, to) = (self.file(from), self.file(to));
         if to.exists() {
-            return Err(Error::new(ErrorKind::Refused, format!("{} exists already", to.display()))
-                .with_help("move it elsewhere"));
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("{} exists already", to.display()),
+            )
+            .with_help("move it elsewhere"));
         }
         fs::rename(&from, &to).map_err(|error| errors::file("rename", &from, error))
     }
 
     fn sync(&self) -> Result<()> {
-        self.handle.sync_all().map_err(|error| errors::file("sync", &self.path, error))
+        self.handle
+            .sync_all()
+            .map_err(|error| errors::file("sync", &self.path, error))
     }
 }

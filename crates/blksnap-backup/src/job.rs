@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Extent, Image, Result, Snapshot, SnapshotInfo, SnapshotOptions, Tracking};
+use blksnap::{
+    Blksnap, BlockDevice, Error, ErrorKind, Extent, Image, Result, Snapshot, SnapshotInfo,
+    SnapshotOptions, Tracking,
+};
 use serde::Serialize;
 
 use crate::extents::widen;
@@ -124,7 +127,12 @@ pub fn backup(
     cancel.check()?;
 
     let (place, store) = store::choose(&options.store, blksnap, &devices, Some(to));
-    let request = SnapshotOptions { bound: true, store: place, limit_bytes: options.limit_bytes, gate_timeout: None };
+    let request = SnapshotOptions {
+        bound: true,
+        store: place,
+        limit_bytes: options.limit_bytes,
+        gate_timeout: None,
+    };
     let mut snapshot = blksnap.create(&request)?;
     for device in &devices {
         snapshot.add(device)?;
@@ -132,24 +140,44 @@ pub fn backup(
     let info = snapshot.take()?;
     observer.note(&format!(
         "took {} of {} at one instant, writes held for {:.3} ms; differences go to {store}",
-        if devices.len() == 1 { "a snapshot" } else { "one snapshot" },
-        devices.iter().map(|device| device.path().display().to_string()).collect::<Vec<_>>().join(", "),
+        if devices.len() == 1 {
+            "a snapshot"
+        } else {
+            "one snapshot"
+        },
+        devices
+            .iter()
+            .map(|device| device.path().display().to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
         info.gate.as_secs_f64() * 1e3,
     ));
     cancel.check()?;
 
     let mut works = Vec::new();
     for ((device, identity), attached_now) in devices.iter().zip(names).zip(attached) {
-        works.push(prepare(device, identity, attached_now, &listing, options.mode, observer)?);
+        works.push(prepare(
+            device,
+            identity,
+            attached_now,
+            &listing,
+            options.mode,
+            observer,
+        )?);
     }
-    let done = copy_all(&works, &folder, &info, observer, cancel, blksnap).map_err(|error| explain(&snapshot, error))?;
+    let done = copy_all(&works, &folder, &info, observer, cancel, blksnap)
+        .map_err(|error| explain(&snapshot, error))?;
     let end = snapshot.info()?;
     if let Some(failure) = end.failure() {
         return Err(failure);
     }
     snapshot.destroy()?;
 
-    let devices = works.iter().zip(&done).map(|(work, (_, manifest))| report(work, manifest, &folder)).collect();
+    let devices = works
+        .iter()
+        .zip(&done)
+        .map(|(work, (_, manifest))| report(work, manifest, &folder))
+        .collect();
     cancel.check()?;
     folder.publish(done)?;
     Ok(Report {
@@ -166,12 +194,22 @@ pub fn backup(
 }
 
 fn open(blksnap: &Blksnap, paths: &[PathBuf]) -> Result<Vec<BlockDevice>> {
-    let devices = paths.iter().map(|path| blksnap.device(path)).collect::<Result<Vec<_>>>()?;
+    let devices = paths
+        .iter()
+        .map(|path| blksnap.device(path))
+        .collect::<Result<Vec<_>>>()?;
     for (at, device) in devices.iter().enumerate() {
-        if let Some(same) = devices[..at].iter().find(|other| other.facts().number == device.facts().number) {
+        if let Some(same) = devices[..at]
+            .iter()
+            .find(|other| other.facts().number == device.facts().number)
+        {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} and {} are the same device", same.path().display(), device.path().display()),
+                format!(
+                    "{} and {} are the same device",
+                    same.path().display(),
+                    device.path().display()
+                ),
             ));
         }
     }
@@ -181,13 +219,21 @@ fn open(blksnap: &Blksnap, paths: &[PathBuf]) -> Result<Vec<BlockDevice>> {
 /// The identities files are named by: where two devices claim the same, the kernel's names.
 fn names(devices: &[BlockDevice]) -> Vec<String> {
     let shared = |identity: &str| {
-        devices.iter().filter(|device| device_name(&device.facts().identity) == device_name(identity)).count() > 1
+        devices
+            .iter()
+            .filter(|device| device_name(&device.facts().identity) == device_name(identity))
+            .count()
+            > 1
     };
     devices
         .iter()
         .map(|device| {
             let facts = device.facts();
-            if shared(&facts.identity) { format!("kernel:{}", facts.name) } else { facts.identity.clone() }
+            if shared(&facts.identity) {
+                format!("kernel:{}", facts.name)
+            } else {
+                facts.identity.clone()
+            }
         })
         .collect()
 }
@@ -198,8 +244,15 @@ fn attach(devices: &[BlockDevice], force: bool, observer: &dyn Observer) -> Resu
     for device in devices {
         let now = device.tracking()?.is_none();
         if now {
-            if force { device.attach_anyway()? } else { device.attach()? }
-            observer.note(&format!("attached {}: its changes are tracked from now on", device.path().display()));
+            if force {
+                device.attach_anyway()?
+            } else {
+                device.attach()?
+            }
+            observer.note(&format!(
+                "attached {}: its changes are tracked from now on",
+                device.path().display()
+            ));
         }
         attached.push(now);
     }
@@ -214,17 +267,49 @@ fn prepare<'a>(
     mode: Mode,
     observer: &dyn Observer,
 ) -> Result<Work<'a>> {
-    let lost = || Error::new(ErrorKind::NoDevice, format!("{} went away", device.path().display()));
+    let lost = || {
+        Error::new(
+            ErrorKind::NoDevice,
+            format!("{} went away", device.path().display()),
+        )
+    };
     let image = device.image()?.ok_or_else(lost)?;
     let tracking = device.tracking()?.ok_or_else(lost)?;
     let name = device_name(&identity);
     let mut change_id = tracking.change_id;
     change_id.number = image.number;
-    let now = Now { name: name.clone(), identity: identity.clone(), size_bytes: tracking.size_bytes, change_id, just_attached: attached_now };
-    let plan = plan(mode, listing.devices.get(&name).map_or(&[], Vec::as_slice), &now)?;
-    let line = format!("{}: {} backup, because {}", device.path().display(), plan.kind, plan.reason);
-    if plan.fallback { observer.warn(&line) } else { observer.note(&line) }
-    Ok(Work { device, name, identity, attached_now, tracking, image, plan })
+    let now = Now {
+        name: name.clone(),
+        identity: identity.clone(),
+        size_bytes: tracking.size_bytes,
+        change_id,
+        just_attached: attached_now,
+    };
+    let plan = plan(
+        mode,
+        listing.devices.get(&name).map_or(&[], Vec::as_slice),
+        &now,
+    )?;
+    let line = format!(
+        "{}: {} backup, because {}",
+        device.path().display(),
+        plan.kind,
+        plan.reason
+    );
+    if plan.fallback {
+        observer.warn(&line)
+    } else {
+        observer.note(&line)
+    }
+    Ok(Work {
+        device,
+        name,
+        identity,
+        attached_now,
+        tracking,
+        image,
+        plan,
+    })
 }
 
 /// Each device in a thread of its own.
@@ -242,7 +327,14 @@ fn copy_all(
             .iter()
             .map(|work| {
                 scope.spawn(|| {
-                    let result = copy(work, folder, info, observer, &part, &blksnap.door().kernel_release());
+                    let result = copy(
+                        work,
+                        folder,
+                        info,
+                        observer,
+                        &part,
+                        &blksnap.door().kernel_release(),
+                    );
                     if result.is_err() {
                         // The others need not go on.
                         part.cancel();
@@ -251,7 +343,10 @@ fn copy_all(
                 })
             })
             .collect();
-        let results: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("a copying thread does not panic")).collect();
+        let results: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a copying thread does not panic"))
+            .collect();
         // The one that failed first is the one that was not merely told to stop.
         let (mut done, mut errors) = (Vec::new(), Vec::new());
         for result in results {
@@ -275,27 +370,43 @@ fn copy(
     kernel: &str,
 ) -> Result<(Unpublished, Manifest)> {
     let begun = Instant::now();
-    let Work { device, plan, tracking, image, .. } = work;
+    let Work {
+        device,
+        plan,
+        tracking,
+        image,
+        ..
+    } = work;
     let size_bytes = tracking.size_bytes;
     let cluster_bytes = CLUSTER_BYTES.min(u64::from(tracking.block_size)).max(4096);
     let (extents, changed_bytes) = match &plan.parent {
-        None => (vec![Extent { offset: 0, length: size_bytes }], size_bytes),
+        None => (
+            vec![Extent {
+                offset: 0,
+                length: size_bytes,
+            }],
+            size_bytes,
+        ),
         Some(parent) => {
-            let changes = device.changes(parent.change())?.collect::<Result<Vec<_>>>()?;
+            let changes = device
+                .changes(parent.change())?
+                .collect::<Result<Vec<_>>>()?;
             let changed = changes.iter().map(|extent| extent.length).sum();
             (widen(&changes, cluster_bytes, size_bytes), changed)
         }
     };
     let unpublished = folder.prepare(&work.name, plan.sequence, plan.kind);
     let parent_file = plan.parent.as_ref().map(|parent| parent.file.as_str());
-    let mut writer = LayerWriter::create(&unpublished.image(), size_bytes, cluster_bytes, parent_file)?;
+    let mut writer =
+        LayerWriter::create(&unpublished.image(), size_bytes, cluster_bytes, parent_file)?;
     let total: u64 = extents.iter().map(|extent| extent.length).sum();
     let task = observer.task(&format!("{} {}", work.name, plan.kind), total);
-    let bytes_read = Source::open(&image.path)?.read_ahead(&extents, cancel, &mut |offset, data| {
-        writer.write(offset, data)?;
-        task.advance(data.len() as u64);
-        Ok(())
-    })?;
+    let bytes_read =
+        Source::open(&image.path)?.read_ahead(&extents, cancel, &mut |offset, data| {
+            writer.write(offset, data)?;
+            task.advance(data.len() as u64);
+            Ok(())
+        })?;
     let written = writer.finish()?;
     drop(task);
     let cost = device.image()?.unwrap_or_else(|| image.clone());
@@ -321,7 +432,12 @@ fn copy(
         kind: plan.kind,
         reason: plan.reason.clone(),
         sequence: plan.sequence,
-        file: crate::names::BackupName { device: work.name.clone(), sequence: plan.sequence, kind: plan.kind }.image(),
+        file: crate::names::BackupName {
+            device: work.name.clone(),
+            sequence: plan.sequence,
+            kind: plan.kind,
+        }
+        .image(),
         file_bytes: written.file_bytes,
         device: Device {
             name: work.name.clone(),
@@ -353,7 +469,11 @@ fn explain(snapshot: &Snapshot, error: Error) -> Error {
     if error.kind() == ErrorKind::Interrupted {
         return error;
     }
-    snapshot.info().ok().and_then(|info| info.failure()).unwrap_or(error)
+    snapshot
+        .info()
+        .ok()
+        .and_then(|info| info.failure())
+        .unwrap_or(error)
 }
 
 fn report(work: &Work<'_>, manifest: &Manifest, folder: &Folder) -> DeviceReport {

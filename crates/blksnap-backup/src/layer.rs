@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use blksnap::Result;
 use imago::file::File;
 use imago::qcow2::Qcow2;
-use imago::{DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, ShallowMapping};
+use imago::{
+    DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, ShallowMapping,
+};
 
 use crate::digest::{Checksum, Digest, is_zero};
 use crate::errors;
@@ -50,9 +52,18 @@ impl LayerWriter {
     /// # Errors
     ///
     /// The file exists or cannot be written.
-    pub fn create(path: &Path, size_bytes: u64, cluster_bytes: u64, parent_file: Option<&str>) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        size_bytes: u64,
+        cluster_bytes: u64,
+        parent_file: Option<&str>,
+    ) -> Result<Self> {
         let make = || -> io::Result<FormatAccess<File>> {
-            let file = fs::File::options().read(true).write(true).create_new(true).open(path)?;
+            let file = fs::File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)?;
             let mut builder = Qcow2::<File>::create_builder(File::try_from(file)?)
                 .size(size_bytes)
                 .cluster_size(usize::try_from(cluster_bytes).map_err(io::Error::other)?);
@@ -116,7 +127,13 @@ impl LayerWriter {
     ///
     /// The file cannot be written.
     pub fn finish(self) -> Result<Written> {
-        let Self { path, image, digest, zero_bytes, .. } = self;
+        let Self {
+            path,
+            image,
+            digest,
+            zero_bytes,
+            ..
+        } = self;
         let sync = || -> io::Result<u64> {
             image.flush()?;
             image.sync()?;
@@ -126,7 +143,11 @@ impl LayerWriter {
             Ok(file.metadata()?.len())
         };
         let file_bytes = sync().map_err(|error| errors::file("write", &path, error))?;
-        Ok(Written { checksum: digest.finish(), file_bytes, zero_bytes })
+        Ok(Written {
+            checksum: digest.finish(),
+            file_bytes,
+            zero_bytes,
+        })
     }
 }
 
@@ -171,10 +192,21 @@ impl LayerReader {
         let (image, parent_file, file_bytes) = opened().map_err(|error| {
             let missing = error.kind() == io::ErrorKind::NotFound;
             let error = errors::file("open the backup", path, error);
-            if missing { error.of_kind(blksnap::ErrorKind::Damaged).with_help("the backup needs this file; bring it back") }
-            else { error.of_kind(blksnap::ErrorKind::Damaged) }
+            if missing {
+                error
+                    .of_kind(blksnap::ErrorKind::Damaged)
+                    .with_help("the backup needs this file; bring it back")
+            } else {
+                error.of_kind(blksnap::ErrorKind::Damaged)
+            }
         })?;
-        Ok(Self { path: path.to_owned(), image, cluster_bytes, parent_file, file_bytes })
+        Ok(Self {
+            path: path.to_owned(),
+            image,
+            cluster_bytes,
+            parent_file,
+            file_bytes,
+        })
     }
 
     /// The size of the device.
@@ -206,14 +238,18 @@ impl LayerReader {
         let mut buffer = vec![0; PIECE_BYTES as usize];
         let (mut at, size) = (0, self.size_bytes());
         while at < size {
-            let (mapping, length) =
-                self.image.get_shallow_mapping(at, PIECE_BYTES.min(size - at)).map_err(|error| self.broken(at, error))?;
+            let (mapping, length) = self
+                .image
+                .get_shallow_mapping(at, PIECE_BYTES.min(size - at))
+                .map_err(|error| self.broken(at, error))?;
             let length = length.min(PIECE_BYTES.min(size - at));
             if length == 0 {
                 return Err(self.broken(at, io::Error::other("the image ends too early")));
             }
             match mapping {
-                ShallowMapping::Zero { explicit: false, .. } => visit(at, Piece::Absent(length))?,
+                ShallowMapping::Zero {
+                    explicit: false, ..
+                } => visit(at, Piece::Absent(length))?,
                 ShallowMapping::Zero { .. } => {
                     digest.zeros(at, length);
                     visit(at, Piece::Zeros(length))?;
@@ -223,7 +259,9 @@ impl LayerReader {
                         hosts.push((offset, length));
                     }
                     let buffer = &mut buffer[..length as usize];
-                    self.image.read(&mut *buffer, at).map_err(|error| self.broken(at, error))?;
+                    self.image
+                        .read(&mut *buffer, at)
+                        .map_err(|error| self.broken(at, error))?;
                     digest.data(at, buffer);
                     visit(at, Piece::Data(buffer))?;
                 }
@@ -240,17 +278,27 @@ impl LayerReader {
         let mut end = 0;
         for (offset, length) in hosts {
             if offset < end {
-                return Err(errors::damaged(format!("{} has two clusters in one place, at {offset}", self.path.display())));
+                return Err(errors::damaged(format!(
+                    "{} has two clusters in one place, at {offset}",
+                    self.path.display()
+                )));
             }
             end = offset + length;
         }
         if end > self.file_bytes.next_multiple_of(self.cluster_bytes) {
-            return Err(errors::damaged(format!("{} ends before its data does", self.path.display())));
+            return Err(errors::damaged(format!(
+                "{} ends before its data does",
+                self.path.display()
+            )));
         }
         Ok(())
     }
 
     fn broken(&self, at: u64, error: io::Error) -> blksnap::Error {
-        errors::damaged(format!("{} cannot be read at {at} of the device", self.path.display())).caused_by(error)
+        errors::damaged(format!(
+            "{} cannot be read at {at} of the device",
+            self.path.display()
+        ))
+        .caused_by(error)
     }
 }

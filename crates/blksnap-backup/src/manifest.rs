@@ -123,9 +123,12 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read(path).map_err(|error| errors::file("read", path, error))?;
         Self::parse(&text).map_err(|why| {
-            Error::new(ErrorKind::Damaged, format!("{} is not a readable backup manifest", path.display()))
-                .caused_by(why)
-                .with_help("if it is not of blksnap, move it elsewhere")
+            Error::new(
+                ErrorKind::Damaged,
+                format!("{} is not a readable backup manifest", path.display()),
+            )
+            .caused_by(why)
+            .with_help("if it is not of blksnap, move it elsewhere")
         })
     }
 
@@ -140,18 +143,35 @@ impl Manifest {
             return Err(format!("its format is `{}`", manifest.format));
         }
         if manifest.version > VERSION {
-            return Err(format!("its version {} is newer than this program understands", manifest.version));
+            return Err(format!(
+                "its version {} is newer than this program understands",
+                manifest.version
+            ));
         }
-        if manifest.file.contains('/') || manifest.parent.as_ref().is_some_and(|parent| parent.file.contains('/')) {
+        if manifest.file.contains('/')
+            || manifest
+                .parent
+                .as_ref()
+                .is_some_and(|parent| parent.file.contains('/'))
+        {
             return Err("it names a file in another folder".to_owned());
         }
-        if manifest.cluster_bytes < 512 || !manifest.cluster_bytes.is_power_of_two() || manifest.cluster_bytes > 1 << 20 {
-            return Err(format!("its cluster size {} is none", manifest.cluster_bytes));
+        if manifest.cluster_bytes < 512
+            || !manifest.cluster_bytes.is_power_of_two()
+            || manifest.cluster_bytes > 1 << 20
+        {
+            return Err(format!(
+                "its cluster size {} is none",
+                manifest.cluster_bytes
+            ));
         }
         if (manifest.kind == Kind::Full) != manifest.parent.is_none() {
             return Err("a full backup has no parent, every other has one".to_owned());
         }
-        let ids = [Some(&manifest.change_id), manifest.parent.as_ref().map(|parent| &parent.change_id)];
+        let ids = [
+            Some(&manifest.change_id),
+            manifest.parent.as_ref().map(|parent| &parent.change_id),
+        ];
         for id in ids.into_iter().flatten() {
             id.parse::<ChangeId>().map_err(|error| error.to_string())?;
         }
@@ -177,7 +197,9 @@ impl Manifest {
     /// If the manifest was not made by [`Manifest::parse`] and holds another text.
     #[must_use]
     pub fn change(&self) -> ChangeId {
-        self.change_id.parse().expect("checked when the manifest was read")
+        self.change_id
+            .parse()
+            .expect("checked when the manifest was read")
     }
 }
 
@@ -186,12 +208,25 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn sample(kind: Kind, sequence: u64, generation: u8, number: u64) -> Manifest {
-        let change_id = ChangeId { generation: [generation; 16], number }.to_string();
-        let device = Device { name: "vdb".into(), path: "/dev/vdb".into(), identity: "kernel:vdb".into(), size_bytes: 1 << 20 };
+        let change_id = ChangeId {
+            generation: [generation; 16],
+            number,
+        }
+        .to_string();
+        let device = Device {
+            name: "vdb".into(),
+            path: "/dev/vdb".into(),
+            identity: "kernel:vdb".into(),
+            size_bytes: 1 << 20,
+        };
         let parent = (kind != Kind::Full).then(|| Parent {
             file: "vdb.000001.full.qcow2".into(),
             sequence: 1,
-            change_id: ChangeId { generation: [generation; 16], number: 1 }.to_string(),
+            change_id: ChangeId {
+                generation: [generation; 16],
+                number: 1,
+            }
+            .to_string(),
             checksum: "00".into(),
         });
         Manifest {
@@ -220,7 +255,10 @@ pub(crate) mod tests {
     fn there_and_back() {
         for kind in [Kind::Full, Kind::Incremental] {
             let manifest = sample(kind, 2, 7, 5);
-            assert_eq!(Manifest::parse(manifest.text().as_bytes()).unwrap(), manifest);
+            assert_eq!(
+                Manifest::parse(manifest.text().as_bytes()).unwrap(),
+                manifest
+            );
         }
     }
 

@@ -74,7 +74,8 @@ impl BackupName {
     #[must_use]
     pub fn parse(file: &str) -> Option<(Self, &str)> {
         let mut parts = file.split('.');
-        let (device, sequence, kind, extension) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (device, sequence, kind, extension) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let kind = match kind {
             "full" => Kind::Full,
             "incr" => Kind::Incremental,
@@ -83,19 +84,39 @@ impl BackupName {
         };
         let digits = sequence.len() >= 6 && sequence.bytes().all(|byte| byte.is_ascii_digit());
         let sequence = digits.then(|| sequence.parse().ok()).flatten()?;
-        let known = parts.next().is_none() && is_device_name(device) && matches!(extension, "qcow2" | "json");
-        known.then(|| (Self { device: device.to_owned(), sequence, kind }, extension))
+        let known = parts.next().is_none()
+            && is_device_name(device)
+            && matches!(extension, "qcow2" | "json");
+        known.then(|| {
+            (
+                Self {
+                    device: device.to_owned(),
+                    sequence,
+                    kind,
+                },
+                extension,
+            )
+        })
     }
 }
 
 impl fmt::Display for BackupName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}.{}", self.device, self.sequence, self.kind.short())
+        write!(
+            f,
+            "{}.{:06}.{}",
+            self.device,
+            self.sequence,
+            self.kind.short()
+        )
     }
 }
 
 fn is_device_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The name files get from a device's identity: `serial:QM 1` is `serial-QM_1`, `kernel:vdb` is `vdb`.
@@ -118,18 +139,40 @@ mod tests {
 
     #[test]
     fn names_go_there_and_back() {
-        let name = BackupName { device: "serial-QM_1".into(), sequence: 12, kind: Kind::Incremental };
+        let name = BackupName {
+            device: "serial-QM_1".into(),
+            sequence: 12,
+            kind: Kind::Incremental,
+        };
         assert_eq!(name.image(), "serial-QM_1.000012.incr.qcow2");
-        assert_eq!(BackupName::parse(&name.image()), Some((name.clone(), "qcow2")));
+        assert_eq!(
+            BackupName::parse(&name.image()),
+            Some((name.clone(), "qcow2"))
+        );
         assert_eq!(BackupName::parse(&name.manifest()), Some((name, "json")));
-        let million = BackupName { device: "vdb".into(), sequence: 1_000_000, kind: Kind::Full };
-        assert_eq!(BackupName::parse(&million.image()), Some((million, "qcow2")));
+        let million = BackupName {
+            device: "vdb".into(),
+            sequence: 1_000_000,
+            kind: Kind::Full,
+        };
+        assert_eq!(
+            BackupName::parse(&million.image()),
+            Some((million, "qcow2"))
+        );
     }
 
     #[test]
     fn other_names_are_not_ours() {
-        for name in ["notes.txt", "vdb.1.full.qcow2", "vdb.000001.full.raw", "vdb.000001.half.qcow2",
-                     ".000001.full.qcow2", "a b.000001.full.json", "vdb.000001.full.qcow2.bak", "vdb.+00001.full.json"] {
+        for name in [
+            "notes.txt",
+            "vdb.1.full.qcow2",
+            "vdb.000001.full.raw",
+            "vdb.000001.half.qcow2",
+            ".000001.full.qcow2",
+            "a b.000001.full.json",
+            "vdb.000001.full.qcow2.bak",
+            "vdb.+00001.full.json",
+        ] {
             assert_eq!(BackupName::parse(name), None, "{name}");
         }
     }

@@ -54,7 +54,10 @@ impl Cancel {
     /// For a part of the work: ended with the whole, or alone.
     #[must_use]
     pub(crate) fn part(&self) -> Self {
-        Self { flag: Arc::default(), outer: Some(Arc::clone(&self.flag)) }
+        Self {
+            flag: Arc::default(),
+            outer: Some(Arc::clone(&self.flag)),
+        }
     }
 
     /// An error once the work was asked to end.
@@ -65,7 +68,10 @@ impl Cancel {
     pub fn check(&self) -> Result<()> {
         let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
         if set(&self.flag) || self.outer.as_ref().is_some_and(set) {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted; nothing incomplete was left behind"));
+            return Err(Error::new(
+                ErrorKind::Interrupted,
+                "interrupted; nothing incomplete was left behind",
+            ));
         }
         Ok(())
     }

@@ -61,47 +61,89 @@ pub fn plan(mode: Mode, entries: &[Entry], now: &Now) -> Result<Plan> {
         {
             return Err(Error::new(
                 ErrorKind::Mismatch,
-                format!("{} is of the device {}, not of {}", entry.name.image(), manifest.device.identity, now.identity),
+                format!(
+                    "{} is of the device {}, not of {}",
+                    entry.name.image(),
+                    manifest.device.identity,
+                    now.identity
+                ),
             )
             .with_help("use another folder for this device"));
         }
     }
-    let sequence = entries.iter().map(|entry| entry.name.sequence).max().unwrap_or(0) + 1;
-    let full = |reason: String, fallback: bool| Plan { kind: Kind::Full, parent: None, reason, fallback, sequence };
+    let sequence = entries
+        .iter()
+        .map(|entry| entry.name.sequence)
+        .max()
+        .unwrap_or(0)
+        + 1;
+    let full = |reason: String, fallback: bool| Plan {
+        kind: Kind::Full,
+        parent: None,
+        reason,
+        fallback,
+        sequence,
+    };
     let (kind, candidate) = match mode {
         Mode::Full => return Ok(full("it was asked for".to_owned(), false)),
         Mode::Auto => (Kind::Incremental, entries.last()),
-        Mode::Differential => (Kind::Differential, entries.iter().rev().find(|entry| entry.name.kind == Kind::Full)),
+        Mode::Differential => (
+            Kind::Differential,
+            entries
+                .iter()
+                .rev()
+                .find(|entry| entry.name.kind == Kind::Full),
+        ),
     };
     let Some(candidate) = candidate else {
-        return Ok(full(format!("there is no backup of {} in this folder yet", now.name), mode == Mode::Differential));
+        return Ok(full(
+            format!("there is no backup of {} in this folder yet", now.name),
+            mode == Mode::Differential,
+        ));
     };
     Ok(match usable(candidate, entries, now) {
         Ok(parent) => {
-            let reason = format!("{} is of the same generation of change tracking", parent.file);
-            Plan { kind, parent: Some(parent.clone()), reason, fallback: false, sequence }
+            let reason = format!("what changed since {} is known", parent.file);
+            Plan {
+                kind,
+                parent: Some(parent.clone()),
+                reason,
+                fallback: false,
+                sequence,
+            }
         }
         Err(reason) => full(reason, true),
     })
 }
 
 /// The parent, or why it cannot be one.
-fn usable<'a>(candidate: &'a Entry, entries: &'a [Entry], now: &Now) -> Result<&'a Manifest, String> {
+fn usable<'a>(
+    candidate: &'a Entry,
+    entries: &'a [Entry],
+    now: &Now,
+) -> Result<&'a Manifest, String> {
     let parent = candidate.whole().map_err(|error| error.chain())?;
     let change = parent.change();
     if parent.device.size_bytes != now.size_bytes {
-        return Err(format!("the device had {} bytes at {} and has {} now", parent.device.size_bytes, parent.file, now.size_bytes));
+        return Err(format!(
+            "the device had {} bytes at {} and has {} now",
+            parent.device.size_bytes, parent.file, now.size_bytes
+        ));
     }
     if now.just_attached {
         return Err("change tracking begins with this backup".to_owned());
     }
     if change.generation != now.change_id.generation {
         return Err(format!(
-            "change tracking began anew since {} (after a restart, a detach, or a resize of the device)", parent.file
+            "change tracking began anew since {} (after a restart, a detach, or a resize of the device)",
+            parent.file
         ));
     }
     if change.number >= now.change_id.number {
-        return Err(format!("{} is of take {}, which is not before this one", parent.file, change.number));
+        return Err(format!(
+            "{} is of take {}, which is not before this one",
+            parent.file, change.number
+        ));
     }
     ancestors(candidate, entries)?;
     Ok(parent)
@@ -111,11 +153,21 @@ fn usable<'a>(candidate: &'a Entry, entries: &'a [Entry], now: &Now) -> Result<&
 fn ancestors(entry: &Entry, entries: &[Entry]) -> Result<(), String> {
     let mut manifest = entry.whole().map_err(|error| error.chain())?;
     while let Some(parent) = &manifest.parent {
-        let found = entries.iter().find(|entry| entry.name.image() == parent.file && parent.sequence < manifest.sequence);
-        let found = found.ok_or_else(|| format!("{} is missing, on which {} rests", parent.file, manifest.file))?;
+        let found = entries
+            .iter()
+            .find(|entry| entry.name.image() == parent.file && parent.sequence < manifest.sequence);
+        let found = found.ok_or_else(|| {
+            format!(
+                "{} is missing, on which {} rests",
+                parent.file, manifest.file
+            )
+        })?;
         manifest = found.whole().map_err(|error| error.chain())?;
         if manifest.checksum.total != parent.checksum {
-            return Err(format!("{} is not the backup that what follows it rests on", parent.file));
+            return Err(format!(
+                "{} is not the backup that what follows it rests on",
+                parent.file
+            ));
         }
     }
     Ok(())
@@ -132,8 +184,16 @@ mod tests {
         if let Some(parent) = &mut manifest.parent {
             parent.checksum = String::new();
         }
-        let name = BackupName { device: "vdb".into(), sequence, kind };
-        Entry { name, manifest: Ok(manifest), image_bytes: Some(4) }
+        let name = BackupName {
+            device: "vdb".into(),
+            sequence,
+            kind,
+        };
+        Entry {
+            name,
+            manifest: Ok(manifest),
+            image_bytes: Some(4),
+        }
     }
 
     fn now(generation: u8, number: u64) -> Now {
@@ -141,13 +201,19 @@ mod tests {
             name: "vdb".into(),
             identity: "kernel:vdb".into(),
             size_bytes: 1 << 20,
-            change_id: ChangeId { generation: [generation; 16], number },
+            change_id: ChangeId {
+                generation: [generation; 16],
+                number,
+            },
             just_attached: false,
         }
     }
 
     fn chain() -> Vec<Entry> {
-        vec![entry(Kind::Full, 1, 7, 1), entry(Kind::Incremental, 2, 7, 2)]
+        vec![
+            entry(Kind::Full, 1, 7, 1),
+            entry(Kind::Incremental, 2, 7, 2),
+        ]
     }
 
     fn parent_of(plan: &Plan) -> Option<u64> {
@@ -157,13 +223,25 @@ mod tests {
     #[test]
     fn the_usual_course() {
         let first = plan(Mode::Auto, &[], &now(7, 1)).unwrap();
-        assert_eq!((first.kind, first.sequence, first.fallback), (Kind::Full, 1, false));
+        assert_eq!(
+            (first.kind, first.sequence, first.fallback),
+            (Kind::Full, 1, false)
+        );
         let next = plan(Mode::Auto, &chain(), &now(7, 3)).unwrap();
-        assert_eq!((next.kind, next.sequence, parent_of(&next)), (Kind::Incremental, 3, Some(2)));
+        assert_eq!(
+            (next.kind, next.sequence, parent_of(&next)),
+            (Kind::Incremental, 3, Some(2))
+        );
         let differential = plan(Mode::Differential, &chain(), &now(7, 3)).unwrap();
-        assert_eq!((differential.kind, parent_of(&differential)), (Kind::Differential, Some(1)));
+        assert_eq!(
+            (differential.kind, parent_of(&differential)),
+            (Kind::Differential, Some(1))
+        );
         let asked = plan(Mode::Full, &chain(), &now(7, 3)).unwrap();
-        assert_eq!((asked.kind, asked.sequence, asked.fallback), (Kind::Full, 3, false));
+        assert_eq!(
+            (asked.kind, asked.sequence, asked.fallback),
+            (Kind::Full, 3, false)
+        );
     }
 
     fn falls_back(entries: &[Entry], now: &Now, says: &str) {
@@ -176,12 +254,30 @@ mod tests {
     fn falls_back_to_full_and_says_why() {
         falls_back(&chain(), &now(8, 3), "began anew");
         falls_back(&chain(), &now(7, 2), "not before");
-        falls_back(&chain(), &Now { size_bytes: 2 << 20, ..now(7, 3) }, "1048576 bytes");
-        falls_back(&chain(), &Now { just_attached: true, ..now(7, 3) }, "begins with this");
+        falls_back(
+            &chain(),
+            &Now {
+                size_bytes: 2 << 20,
+                ..now(7, 3)
+            },
+            "1048576 bytes",
+        );
+        falls_back(
+            &chain(),
+            &Now {
+                just_attached: true,
+                ..now(7, 3)
+            },
+            "begins with this",
+        );
         let mut entries = chain();
         entries[0].image_bytes = None;
         falls_back(&entries, &now(7, 3), "vdb.000001.full.qcow2 is missing");
-        falls_back(&chain()[1..], &now(7, 3), "on which vdb.000002.incr.qcow2 rests");
+        falls_back(
+            &chain()[1..],
+            &now(7, 3),
+            "on which vdb.000002.incr.qcow2 rests",
+        );
         let mut entries = chain();
         entries[1].image_bytes = Some(3);
         falls_back(&entries, &now(7, 3), "3 bytes");
@@ -195,7 +291,13 @@ mod tests {
 
     #[test]
     fn another_devices_files_are_refused() {
-        let other = Now { identity: "serial:1".into(), ..now(7, 3) };
-        assert_eq!(plan(Mode::Auto, &chain(), &other).unwrap_err().kind(), ErrorKind::Mismatch);
+        let other = Now {
+            identity: "serial:1".into(),
+            ..now(7, 3)
+        };
+        assert_eq!(
+            plan(Mode::Auto, &chain(), &other).unwrap_err().kind(),
+            ErrorKind::Mismatch
+        );
     }
 }

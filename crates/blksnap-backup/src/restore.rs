@@ -74,7 +74,10 @@ pub fn restore(
     let chain = chain(&entries, at)?;
     let newest = chain[0];
     let size = newest.device.size_bytes;
-    let readers = chain.iter().map(|manifest| open_layer(&folder, manifest)).collect::<Result<Vec<_>>>()?;
+    let readers = chain
+        .iter()
+        .map(|manifest| open_layer(&folder, manifest))
+        .collect::<Result<Vec<_>>>()?;
     let target = Target::open(to, size, force)?;
     let mut report = RestoreReport {
         file: folder.file(&newest.file),
@@ -89,7 +92,10 @@ pub fn restore(
         seconds: 0.0,
         verified: false,
     };
-    let task = observer.task(&format!("restore {}", newest.device.name), size * chain.len() as u64);
+    let task = observer.task(
+        &format!("restore {}", newest.device.name),
+        size * chain.len() as u64,
+    );
     let mut done = RangeSet::default();
     for (manifest, reader) in chain.iter().zip(&readers) {
         let last = manifest.parent.is_none();
@@ -114,7 +120,10 @@ pub fn restore(
             for (from, to) in done.missing(offset, offset + length) {
                 match data {
                     Some(data) => {
-                        target.write(from, &data[(from - offset) as usize..(to - offset) as usize])?;
+                        target.write(
+                            from,
+                            &data[(from - offset) as usize..(to - offset) as usize],
+                        )?;
                         report.bytes_written += to - from;
                     }
                     None => {
@@ -127,7 +136,12 @@ pub fn restore(
             task.advance(length);
             Ok(())
         })?;
-        check(manifest, &found).map_err(|error| error.with_help(format!("{} is not usable; restore an older backup, or a copy of this one", to.display())))?;
+        check(manifest, &found).map_err(|error| {
+            error.with_help(format!(
+                "{} is not usable; restore an older backup, or a copy of this one",
+                to.display()
+            ))
+        })?;
         for (from, to) in present {
             done.add(from, to);
         }
@@ -145,7 +159,10 @@ pub(crate) fn check(manifest: &Manifest, found: &crate::digest::Checksum) -> Res
     }
     let at = manifest.checksum.first_difference(found).unwrap_or(0);
     let end = (at + crate::digest::PART_BYTES).min(manifest.device.size_bytes);
-    Err(errors::damaged(format!("{} is damaged: its data between {at} and {end} is not what was written", manifest.file)))
+    Err(errors::damaged(format!(
+        "{} is damaged: its data between {at} and {end} is not what was written",
+        manifest.file
+    )))
 }
 
 /// Opens the file of a manifest, and compares what its header says.
@@ -155,12 +172,17 @@ pub(crate) fn open_layer(folder: &Folder, manifest: &Manifest) -> Result<LayerRe
     if reader.parent_file() != parent {
         return Err(errors::damaged(format!(
             "{} follows {}, its manifest says {}",
-            manifest.file, reader.parent_file().unwrap_or("nothing"), parent.unwrap_or("nothing")
+            manifest.file,
+            reader.parent_file().unwrap_or("nothing"),
+            parent.unwrap_or("nothing")
         )));
     }
     if reader.size_bytes() != manifest.device.size_bytes {
         return Err(errors::damaged(format!(
-            "{} is an image of {} bytes, its manifest says {}", manifest.file, reader.size_bytes(), manifest.device.size_bytes
+            "{} is an image of {} bytes, its manifest says {}",
+            manifest.file,
+            reader.size_bytes(),
+            manifest.device.size_bytes
         )));
     }
     Ok(reader)
@@ -168,16 +190,31 @@ pub(crate) fn open_layer(folder: &Folder, manifest: &Manifest) -> Result<LayerRe
 
 /// The entries of the device that was meant, and which of them.
 fn find(from: &Path, selection: &Selection) -> Result<(Folder, Vec<Entry>, usize)> {
-    let missing = |text: String| Error::new(ErrorKind::Invalid, text).with_help("`blksnap verify DIR` lists what is in it");
+    let missing = |text: String| {
+        Error::new(ErrorKind::Invalid, text).with_help("`blksnap verify DIR` lists what is in it")
+    };
     let mut selection = selection.clone();
     let mut path = from.to_owned();
     if from.is_file() {
-        let file = from.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let file = from
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let (name, _) = BackupName::parse(file).ok_or_else(|| {
-            missing(format!("{} is not named as a backup of blksnap", from.display()))
+            missing(format!(
+                "{} is not named as a backup of blksnap",
+                from.display()
+            ))
         })?;
-        selection = Selection { device: Some(name.device), sequence: Some(name.sequence) };
-        path = from.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        selection = Selection {
+            device: Some(name.device),
+            sequence: Some(name.sequence),
+        };
+        path = from
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_owned();
     }
     let folder = Folder::open(&path)?;
     let mut listing = folder.list()?;
@@ -185,18 +222,35 @@ fn find(from: &Path, selection: &Selection) -> Result<(Folder, Vec<Entry>, usize
         Some(device) => device,
         None if listing.devices.len() > 1 => {
             let names: Vec<_> = listing.devices.keys().map(String::as_str).collect();
-            return Err(missing(format!("{} holds several devices: {}", path.display(), names.join(", ")))
-                .with_help("choose one with --device"));
+            return Err(missing(format!(
+                "{} holds several devices: {}",
+                path.display(),
+                names.join(", ")
+            ))
+            .with_help("choose one with --device"));
         }
-        None => listing.devices.keys().next().cloned().ok_or_else(|| missing(format!("{} holds no backup", path.display())))?,
+        None => listing
+            .devices
+            .keys()
+            .next()
+            .cloned()
+            .ok_or_else(|| missing(format!("{} holds no backup", path.display())))?,
     };
-    let entries = listing.devices.remove(&device).ok_or_else(|| missing(format!("{} holds no backup of {device}", path.display())))?;
+    let entries = listing
+        .devices
+        .remove(&device)
+        .ok_or_else(|| missing(format!("{} holds no backup of {device}", path.display())))?;
     let at = match selection.sequence {
         None => entries.len() - 1,
         Some(sequence) => entries
             .iter()
             .position(|entry| entry.name.sequence == sequence)
-            .ok_or_else(|| missing(format!("{} holds no backup {sequence} of {device}", path.display())))?,
+            .ok_or_else(|| {
+                missing(format!(
+                    "{} holds no backup {sequence} of {device}",
+                    path.display()
+                ))
+            })?,
     };
     Ok((folder, entries, at))
 }
@@ -206,14 +260,22 @@ fn chain(entries: &[Entry], at: usize) -> Result<Vec<&Manifest>> {
     let mut manifest = entries[at].whole()?;
     let mut chain = vec![manifest];
     while let Some(parent) = &manifest.parent {
-        let found = entries.iter().find(|entry| entry.name.image() == parent.file && parent.sequence < manifest.sequence);
+        let found = entries
+            .iter()
+            .find(|entry| entry.name.image() == parent.file && parent.sequence < manifest.sequence);
         let found = found.ok_or_else(|| {
-            errors::damaged(format!("{} is missing, on which {} rests", parent.file, manifest.file))
-                .with_help("bring the file and its .json back, or restore a backup before it")
+            errors::damaged(format!(
+                "{} is missing, on which {} rests",
+                parent.file, manifest.file
+            ))
+            .with_help("bring the file and its .json back, or restore a backup before it")
         })?;
         let next = found.whole()?;
         if next.checksum.total != parent.checksum {
-            return Err(errors::damaged(format!("{} is another backup than the one {} rests on", parent.file, manifest.file)));
+            return Err(errors::damaged(format!(
+                "{} is another backup than the one {} rests on",
+                parent.file, manifest.file
+            )));
         }
         manifest = next;
         chain.push(manifest);

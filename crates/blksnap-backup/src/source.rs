@@ -40,7 +40,11 @@ impl Buffer {
     fn new() -> Self {
         let memory = vec![0; READ_BYTES as usize + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Self { memory, start, length: 0 }
+        Self {
+            memory,
+            start,
+            length: 0,
+        }
     }
 
     fn set_length(&mut self, length: usize) -> &mut [u8] {
@@ -72,17 +76,28 @@ impl Source {
         let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
         let begun = Instant::now();
         let file = loop {
-            match OpenOptions::new().read(true).custom_flags(direct).open(path) {
-                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => break File::open(path),
+            match OpenOptions::new()
+                .read(true)
+                .custom_flags(direct)
+                .open(path)
+            {
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    break File::open(path);
+                }
                 // Its node is being made.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && begun.elapsed() < PATIENCE => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && begun.elapsed() < PATIENCE =>
+                {
                     thread::sleep(Duration::from_millis(10));
                 }
                 result => break result,
             }
         };
         let file = file.map_err(|error| errors::file("open the image", path, error))?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
@@ -90,12 +105,20 @@ impl Source {
         if let Err(error) = &result {
             // The device's last sectors may be fewer than direct reads want.
             let flags = fcntl_getfl(&self.file).unwrap_or(OFlags::empty());
-            if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && flags.contains(OFlags::DIRECT) {
+            if error.raw_os_error() == Some(Errno::INVAL.raw_os_error())
+                && flags.contains(OFlags::DIRECT)
+            {
                 let _ = fcntl_setfl(&self.file, flags.difference(OFlags::DIRECT));
                 result = self.file.read_exact_at(into, at);
             }
         }
-        result.map_err(|error| errors::file(&format!("read {} bytes at {at} of", into.len()), &self.path, error))
+        result.map_err(|error| {
+            errors::file(
+                &format!("read {} bytes at {at} of", into.len()),
+                &self.path,
+                error,
+            )
+        })
     }
 
     /// Reads `extents` in order and hands each piece to `consume`, reading ahead meanwhile.
@@ -119,7 +142,9 @@ impl Source {
                 for (offset, length) in extents.iter().flat_map(|extent| pieces(*extent)) {
                     // The consumer is gone: it knows why.
                     let Ok(mut buffer) = free.recv() else { return };
-                    let step = cancel.check().and_then(|()| self.read(offset, buffer.set_length(length)));
+                    let step = cancel
+                        .check()
+                        .and_then(|()| self.read(offset, buffer.set_length(length)));
                     let failed = step.is_err();
                     if full.send(step.map(|()| (offset, buffer))).is_err() || failed {
                         return;
@@ -155,19 +180,42 @@ mod tests {
 
     #[test]
     fn extents_are_cut_at_whole_reads() {
-        let cut: Vec<_> = pieces(Extent { offset: READ_BYTES - 4096, length: READ_BYTES + 8192 }).collect();
+        let cut: Vec<_> = pieces(Extent {
+            offset: READ_BYTES - 4096,
+            length: READ_BYTES + 8192,
+        })
+        .collect();
         let whole = READ_BYTES as usize;
-        assert_eq!(cut, [(READ_BYTES - 4096, 4096), (READ_BYTES, whole), (READ_BYTES * 2, 4096)]);
-        assert_eq!(pieces(Extent { offset: 0, length: 0 }).count(), 0);
+        assert_eq!(
+            cut,
+            [
+                (READ_BYTES - 4096, 4096),
+                (READ_BYTES, whole),
+                (READ_BYTES * 2, 4096)
+            ]
+        );
+        assert_eq!(
+            pieces(Extent {
+                offset: 0,
+                length: 0
+            })
+            .count(),
+            0
+        );
     }
 
     #[test]
     fn reads_everything_and_stops_when_asked() {
         let path = std::env::temp_dir().join(format!("blksnap-source-{}", std::process::id()));
-        let data: Vec<u8> = (0..(READ_BYTES * 12 + 512) as usize).map(|at| (at / 4096) as u8).collect();
+        let data: Vec<u8> = (0..(READ_BYTES * 12 + 512) as usize)
+            .map(|at| (at / 4096) as u8)
+            .collect();
         std::fs::write(&path, &data).unwrap();
         let source = Source::open(&path).unwrap();
-        let all = [Extent { offset: 0, length: data.len() as u64 }];
+        let all = [Extent {
+            offset: 0,
+            length: data.len() as u64,
+        }];
         let mut seen = Vec::new();
         let bytes = source.read_ahead(&all, &Cancel::default(), &mut |offset, piece| {
             assert_eq!(offset, seen.len() as u64);
@@ -186,8 +234,15 @@ mod tests {
         });
         assert_eq!(error.unwrap_err().kind(), blksnap::ErrorKind::Interrupted);
         assert!(pieces < 12);
-        let past = [Extent { offset: data.len() as u64, length: 4096 }];
-        assert!(source.read_ahead(&past, &Cancel::default(), &mut |_, _| Ok(())).is_err());
+        let past = [Extent {
+            offset: data.len() as u64,
+            length: 4096,
+        }];
+        assert!(
+            source
+                .read_ahead(&past, &Cancel::default(), &mut |_, _| Ok(()))
+                .is_err()
+        );
         std::fs::remove_file(&path).unwrap();
     }
 }

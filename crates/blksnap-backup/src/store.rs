@@ -24,7 +24,10 @@ impl std::str::FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
-            "" => Err(Error::new(ErrorKind::Invalid, "the difference storage is `auto`, `memory`, or a path")),
+            "" => Err(Error::new(
+                ErrorKind::Invalid,
+                "the difference storage is `auto`, `memory`, or a path",
+            )),
             "auto" => Ok(Self::Auto),
             "memory" => Ok(Self::Memory),
             path => Ok(Self::Path(PathBuf::from(path))),
@@ -39,7 +42,12 @@ const LEAST_BYTES: u64 = 64 << 20;
 ///
 /// What is wanted is a tenth of the devices: what is overwritten while they are read.
 #[must_use]
-pub fn choose(choice: &Choice, blksnap: &Blksnap, devices: &[BlockDevice], folder: Option<&Path>) -> (Store, String) {
+pub fn choose(
+    choice: &Choice,
+    blksnap: &Blksnap,
+    devices: &[BlockDevice],
+    folder: Option<&Path>,
+) -> (Store, String) {
     match choice {
         Choice::Memory => (Store::Memory, "memory".to_owned()),
         Choice::Path(path) => (Store::Path(path.clone()), path.display().to_string()),
@@ -48,7 +56,10 @@ pub fn choose(choice: &Choice, blksnap: &Blksnap, devices: &[BlockDevice], folde
             let wanted = (total / 10).max(LEAST_BYTES);
             let memory = available_memory() / 2;
             if memory >= wanted {
-                return (Store::Memory, format!("memory (up to {} MiB)", memory >> 20));
+                return (
+                    Store::Memory,
+                    format!("memory (up to {} MiB)", memory >> 20),
+                );
             }
             if let Some(folder) = folder
                 && free_bytes(folder) >= wanted
@@ -59,7 +70,13 @@ pub fn choose(choice: &Choice, blksnap: &Blksnap, devices: &[BlockDevice], folde
                 let why = format!("{} (memory is short)", folder.display());
                 return (Store::Path(folder), why);
             }
-            (Store::Memory, format!("memory (up to {} MiB; name a place with --store)", memory >> 20))
+            (
+                Store::Memory,
+                format!(
+                    "memory (up to {} MiB; name a place with --store)",
+                    memory >> 20
+                ),
+            )
         }
     }
 }
@@ -68,7 +85,9 @@ pub fn choose(choice: &Choice, blksnap: &Blksnap, devices: &[BlockDevice], folde
 #[must_use]
 pub fn is_on(blksnap: &Blksnap, folder: &Path, devices: &[BlockDevice]) -> bool {
     let under = blksnap.door().devices_under(folder);
-    devices.iter().any(|device| under.contains(&device.facts().number))
+    devices
+        .iter()
+        .any(|device| under.contains(&device.facts().number))
 }
 
 fn free_bytes(folder: &Path) -> u64 {
@@ -77,6 +96,12 @@ fn free_bytes(folder: &Path) -> u64 {
 
 fn available_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) << 10
 }

@@ -58,16 +58,30 @@ pub struct BackupReport {
 /// # Errors
 ///
 /// The folder cannot be read. Damage is in the report.
-pub fn verify(from: &Path, device: Option<&str>, observer: &dyn Observer, cancel: &Cancel) -> Result<VerifyReport> {
+pub fn verify(
+    from: &Path,
+    device: Option<&str>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<VerifyReport> {
     let begun = Instant::now();
-    let only = from.is_file().then(|| from.file_name().and_then(|name| BackupName::parse(name.to_str()?)));
+    let only = from.is_file().then(|| {
+        from.file_name()
+            .and_then(|name| BackupName::parse(name.to_str()?))
+    });
     let (path, only) = match only {
         None => (from, None),
-        Some(Some((name, _))) => {
-            (from.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(name))
-        }
+        Some(Some((name, _))) => (
+            from.parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new(".")),
+            Some(name),
+        ),
         Some(None) => {
-            return Err(Error::new(ErrorKind::Invalid, format!("{} is not named as a backup of blksnap", from.display())));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} is not named as a backup of blksnap", from.display()),
+            ));
         }
     };
     let folder = Folder::open(path)?;
@@ -76,18 +90,32 @@ pub fn verify(from: &Path, device: Option<&str>, observer: &dyn Observer, cancel
     if let Some(device) = device
         && !listing.devices.contains_key(device)
     {
-        return Err(Error::new(ErrorKind::Invalid, format!("{} holds no backup of {device}", path.display())));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{} holds no backup of {device}", path.display()),
+        ));
     }
     let mut backups = Vec::new();
-    for (_, entries) in listing.devices.iter().filter(|(name, _)| device.is_none_or(|device| *name == device)) {
+    for (_, entries) in listing
+        .devices
+        .iter()
+        .filter(|(name, _)| device.is_none_or(|device| *name == device))
+    {
         let wanted = only.as_ref().map(|only| needed(entries, only));
         let mut seen = BTreeMap::new();
         for entry in entries {
-            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&entry.name.image())) {
+            if wanted
+                .as_ref()
+                .is_some_and(|wanted| !wanted.contains(&entry.name.image()))
+            {
                 continue;
             }
             let report = one(&folder, entry, &seen, observer, cancel)?;
-            let total = entry.manifest.as_ref().map(|manifest| manifest.checksum.total.clone()).unwrap_or_default();
+            let total = entry
+                .manifest
+                .as_ref()
+                .map(|manifest| manifest.checksum.total.clone())
+                .unwrap_or_default();
             seen.insert(report.file.clone(), (report.error.clone(), total));
             backups.push(report);
         }
@@ -106,7 +134,15 @@ fn needed(entries: &[Entry], only: &BackupName) -> Vec<String> {
     let mut at = 0;
     while let Some(file) = needed.get(at) {
         let entry = entries.iter().find(|entry| entry.name.image() == *file);
-        let parent = entry.and_then(|entry| entry.manifest.as_ref().ok()?.parent.as_ref().map(|parent| parent.file.clone()));
+        let parent = entry.and_then(|entry| {
+            entry
+                .manifest
+                .as_ref()
+                .ok()?
+                .parent
+                .as_ref()
+                .map(|parent| parent.file.clone())
+        });
         needed.extend(parent.filter(|parent| !needed.contains(parent)));
         at += 1;
     }
@@ -115,14 +151,21 @@ fn needed(entries: &[Entry], only: &BackupName) -> Vec<String> {
 
 type Seen = BTreeMap<String, (Option<String>, String)>;
 
-fn one(folder: &Folder, entry: &Entry, seen: &Seen, observer: &dyn Observer, cancel: &Cancel) -> Result<BackupReport> {
+fn one(
+    folder: &Folder,
+    entry: &Entry,
+    seen: &Seen,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<BackupReport> {
     let manifest = entry.manifest.as_ref().ok();
     let mut report = BackupReport {
         file: entry.name.image(),
         device: entry.name.device.clone(),
         sequence: entry.name.sequence,
         kind: entry.name.kind,
-        parent: manifest.and_then(|manifest| manifest.parent.as_ref().map(|parent| parent.file.clone())),
+        parent: manifest
+            .and_then(|manifest| manifest.parent.as_ref().map(|parent| parent.file.clone())),
         taken: manifest.map(|manifest| manifest.taken.clone()),
         data_bytes: 0,
         error: None,
@@ -139,7 +182,12 @@ fn one(folder: &Folder, entry: &Entry, seen: &Seen, observer: &dyn Observer, can
     Ok(report)
 }
 
-fn data(folder: &Folder, manifest: &Manifest, observer: &dyn Observer, cancel: &Cancel) -> Result<u64> {
+fn data(
+    folder: &Folder,
+    manifest: &Manifest,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<u64> {
     let reader = open_layer(folder, manifest)?;
     let task = observer.task(&format!("verify {}", manifest.file), reader.size_bytes());
     let mut bytes = 0;
@@ -160,14 +208,17 @@ fn data(folder: &Folder, manifest: &Manifest, observer: &dyn Observer, cancel: &
 
 /// What it rests on was verified before it: chains go from older to newer.
 fn parent(manifest: &Manifest, seen: &Seen) -> Result<()> {
-    let Some(parent) = &manifest.parent else { return Ok(()) };
+    let Some(parent) = &manifest.parent else {
+        return Ok(());
+    };
     let broken = |text: String| Err(Error::new(ErrorKind::Damaged, text));
     match seen.get(&parent.file) {
         None => broken(format!("{} is missing, on which it rests", parent.file)),
         Some((Some(_), _)) => broken(format!("{}, on which it rests, is not whole", parent.file)),
-        Some((None, total)) if *total != parent.checksum => {
-            broken(format!("{} is another backup than the one it rests on", parent.file))
-        }
+        Some((None, total)) if *total != parent.checksum => broken(format!(
+            "{} is another backup than the one it rests on",
+            parent.file
+        )),
         Some(_) => Ok(()),
     }
 }

@@ -51,7 +51,7 @@ Exit codes:
   6    refused for safety; --force may allow it
   130  ended by SIGINT (143: SIGTERM, 129: SIGHUP); nothing incomplete is left behind
 `snapshot run` exits with the code of its command; 125 if that was not run, 126 if it cannot be
-executed, 127 if there is none, 128+N if signal N ended it.";
+executed, 127 if there is none, 128+N if signal N ended it; 5 if that was 0 but the snapshot failed.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -78,13 +78,17 @@ pub enum Command {
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
     /// Verify backups: files, chains, checksums
-    #[command(after_help = "Examples:\n  blksnap verify /backup\n  blksnap verify /backup/vdb.000007.incr.qcow2   this one and all it rests on\n\nExits with 4 when something is damaged.")]
+    #[command(
+        after_help = "Examples:\n  blksnap verify /backup\n  blksnap verify /backup/vdb.000007.incr.qcow2   this one and all it rests on\n\nExits with 4 when something is damaged."
+    )]
     Verify(Verify),
     /// Say the versions of this program, the module and the kernel
     #[command(after_help = "Example:\n  blksnap version --json")]
     Version,
     /// Say whether the modules are loaded, and what they hold: devices, snapshots, memory
-    #[command(after_help = "Example:\n  blksnap status\n\nExits with 3 when the modules are not loaded.")]
+    #[command(
+        after_help = "Example:\n  blksnap status\n\nExits with 3 when the modules are not loaded."
+    )]
     Status,
 }
 
@@ -151,7 +155,9 @@ pub struct Storage {
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
     /// Create a snapshot of devices; it lives until `snapshot destroy`
-    #[command(after_help = "Examples:\n  blksnap snapshot create --take /dev/vda /dev/vdb\n  id=$(blksnap snapshot create /dev/vdb --json | jq -r .id); blksnap snapshot take $id")]
+    #[command(
+        after_help = "Examples:\n  blksnap snapshot create --take /dev/vda /dev/vdb\n  id=$(blksnap snapshot create /dev/vdb --json | jq -r .id); blksnap snapshot take $id"
+    )]
     Create {
         /// Block devices
         #[arg(value_name = "DEVICE", required = true)]
@@ -164,19 +170,25 @@ pub enum Snapshot {
         take: bool,
     },
     /// Take a created snapshot: all its devices at one instant
-    #[command(after_help = "Example:\n  blksnap snapshot take 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11")]
+    #[command(
+        after_help = "Example:\n  blksnap snapshot take 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11"
+    )]
     Take {
         /// Its id
         id: SnapshotId,
     },
     /// Say what is known of a snapshot, with its images and what they have cost
-    #[command(after_help = "Example:\n  blksnap snapshot info 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11 --json")]
+    #[command(
+        after_help = "Example:\n  blksnap snapshot info 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11 --json"
+    )]
     Info {
         /// Its id
         id: SnapshotId,
     },
     /// Destroy snapshots
-    #[command(after_help = "Example:\n  blksnap snapshot destroy 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11")]
+    #[command(
+        after_help = "Example:\n  blksnap snapshot destroy 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11"
+    )]
     Destroy {
         /// Their ids
         #[arg(required = true)]
@@ -212,7 +224,7 @@ In the command's environment:
   BLKSNAP_IMAGE_vdb …  one each, by the device's name (other characters than letters and digits: _)
 
 The exit code is that of the command; 125 if it was not run, 126 if it cannot be executed, 127 if
-there is none, 128+N if signal N ended it. With --json, what is said about the snapshot goes to
+there is none, 128+N if signal N ended it, and 5 if it was 0 but the snapshot failed. With --json, what is said about the snapshot goes to
 stderr, as stdout is the command's.";
 
 /// `changes`.
@@ -242,7 +254,11 @@ pub enum Since {
 
 impl Since {
     fn parse(text: &str) -> Result<Self, blksnap::Error> {
-        if text == "*" { Ok(Self::Everything) } else { text.parse().map(Self::Take) }
+        if text == "*" {
+            Ok(Self::Everything)
+        } else {
+            text.parse().map(Self::Take)
+        }
     }
 }
 
@@ -328,8 +344,15 @@ mod tests {
     fn every_command_has_an_example() {
         fn check(command: &clap::Command) {
             if command.get_subcommands().next().is_none() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Example"), "{} has no example", command.get_name());
+                let help = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    help.contains("Example"),
+                    "{} has no example",
+                    command.get_name()
+                );
             }
             command.get_subcommands().for_each(check);
         }

@@ -38,7 +38,7 @@ Exit codes:
   6    refused for safety; --force may allow it
   130  ended by SIGINT (143: SIGTERM, 129: SIGHUP); nothing incomplete is left behind
 `snapshot run` exits with the code of its command; 125 if that was not run, 126 if it cannot be
-executed, 127 if there is none, 128+N if signal N ended it.";
+executed, 127 if there is none, 128+N if signal N ended it; 5 if that was 0 but the snapshot failed.";
 
 /// The code of an error.
 #[must_use]

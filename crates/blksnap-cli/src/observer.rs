@@ -16,8 +16,15 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
         let hidden = quiet || !stderr().is_terminal();
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bars: MultiProgress::with_draw_target(target), quiet }
+        let target = if hidden {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        Self {
+            bars: MultiProgress::with_draw_target(target),
+            quiet,
+        }
     }
 
     fn line(&self, text: &str) {

@@ -21,7 +21,11 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        Self { json: arguments.json, aside: arguments.runs_a_command(), quiet: arguments.quiet }
+        Self {
+            json: arguments.json,
+            aside: arguments.runs_a_command(),
+            quiet: arguments.quiet,
+        }
     }
 
     /// Notes and progress on stderr.
@@ -55,13 +59,19 @@ impl Output {
 
     fn document(&self, value: &Value) {
         let text = format!("{value:#}\n");
-        if self.aside { eprint!("{value}\n") } else { print(&text) }
+        if self.aside {
+            eprintln!("{value}")
+        } else {
+            print(&text)
+        }
     }
 }
 
 /// A reader that went away (`| head`) is no error.
 fn print(text: &str) {
-    let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
+    let _ = stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout().flush());
 }
 
 /// `ModuleMissing` as `module_missing`.
@@ -85,7 +95,11 @@ pub(crate) fn size(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 || value.fract() == 0.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value.fract() == 0.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A time for people.
@@ -101,10 +115,16 @@ pub(crate) fn time(duration: Duration) -> String {
 /// Reads a size: `512`, `64K`, `10G`, `1.5GiB`, in powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size; write it as 512M, 10G or 1T");
-    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit() && character != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    let shift = match unit.to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+    let shift = match unit
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -114,15 +134,28 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let bytes = number * (1u64 << shift) as f64;
-    if bytes < 1.0 || bytes >= u64::MAX as f64 { Err(wrong()) } else { Ok(bytes as u64) }
+    if bytes < 1.0 || bytes >= u64::MAX as f64 {
+        Err(wrong())
+    } else {
+        Ok(bytes as u64)
+    }
 }
 
 /// Columns, as wide as their widest cell; a column whose title begins with `>` goes to the right.
 pub(crate) fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
-    let names: Vec<&str> = titles.iter().map(|title| title.trim_start_matches('>')).collect();
+    let names: Vec<&str> = titles
+        .iter()
+        .map(|title| title.trim_start_matches('>'))
+        .collect();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([names[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([names[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..titles.len()).map(width).collect();
     let mut text = String::new();
@@ -133,7 +166,11 @@ pub(crate) fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
             let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
             let right = titles[column].starts_with('>');
             let gap = if column == 0 { "" } else { "  " };
-            line += &if right { format!("{gap}{pad}{cell}") } else { format!("{gap}{cell}{pad}") };
+            line += &if right {
+                format!("{gap}{pad}{cell}")
+            } else {
+                format!("{gap}{cell}{pad}")
+            };
         }
         text += line.trim_end();
         text.push('\n');
@@ -169,7 +206,10 @@ mod tests {
 
     #[test]
     fn columns() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bbb".to_owned(), "22".to_owned()]];
+        let rows = [
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["bbb".to_owned(), "22".to_owned()],
+        ];
         assert_eq!(table(&["X", ">N"], &rows), "X     N\na     1\nbbb  22\n");
     }
 

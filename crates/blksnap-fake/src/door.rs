@@ -12,8 +12,8 @@ use blksnap::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest};
 use blksnap::uapi::control::{SnapshotEvent, Version};
 use blksnap::uapi::ctl::{CbtInfo, SectorRange, SnapshotInfo};
 use blksnap::uapi::extended::{
-    BLKSNAP_ABI, BLKSNAP_STATE_CREATED, BLKSNAP_STATE_FAILED, BLKSNAP_STATE_TAKEN, CbtState, Device as DeviceEntry,
-    Extent, Features, ImageStat, SnapshotStat,
+    BLKSNAP_ABI, BLKSNAP_STATE_CREATED, BLKSNAP_STATE_FAILED, BLKSNAP_STATE_TAKEN, CbtState,
+    Device as DeviceEntry, Extent, Features, ImageStat, SnapshotStat,
 };
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -39,7 +39,10 @@ impl FakeKernel {
         &self.root
     }
 
-    pub(crate) fn with_state<T>(&self, operation: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn with_state<T>(
+        &self,
+        operation: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
         State::with(&self.root, operation)
     }
 }
@@ -49,7 +52,9 @@ fn id_text(id: [u8; 16]) -> String {
 }
 
 fn id_bytes(text: &str) -> [u8; 16] {
-    u128::from_str_radix(text, 16).expect("ids are hexadecimal").to_be_bytes()
+    u128::from_str_radix(text, 16)
+        .expect("ids are hexadecimal")
+        .to_be_bytes()
 }
 
 fn generation_bytes(counter: u64) -> [u8; 16] {
@@ -58,17 +63,28 @@ fn generation_bytes(counter: u64) -> [u8; 16] {
 
 /// Minor numbers follow the names.
 fn number(name: &str) -> DeviceNumber {
-    DeviceNumber { major: 7, minor: name.bytes().fold(0, |sum, byte| sum * 31 % 65536 + u32::from(byte)) }
+    DeviceNumber {
+        major: 7,
+        minor: name
+            .bytes()
+            .fold(0, |sum, byte| sum * 31 % 65536 + u32::from(byte)),
+    }
 }
 
 impl Door for FakeKernel {
     fn control(&self) -> io::Result<Box<dyn Control>> {
         self.with_state(|state| match state.faults {
             crate::Faults { unloaded: true, .. } => Err(Errno::NOENT.into()),
-            crate::Faults { fail_control: Some(errno), .. } => Err(io::Error::from_raw_os_error(errno)),
+            crate::Faults {
+                fail_control: Some(errno),
+                ..
+            } => Err(io::Error::from_raw_os_error(errno)),
             _ => Ok(()),
         })?;
-        Ok(Box::new(FakeControl { kernel: self.clone(), owned: Mutex::default() }))
+        Ok(Box::new(FakeControl {
+            kernel: self.clone(),
+            owned: Mutex::default(),
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Device>> {
@@ -76,9 +92,16 @@ impl Door for FakeKernel {
         if path.parent() != Some(&self.root.join("dev")) {
             return Err(Errno::NOTBLK.into());
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let (identity, held) = self.with_state(|state| {
-            Ok((state.faults.identity.get(&name).cloned(), state.faults.held.get(&name).cloned()))
+            Ok((
+                state.faults.identity.get(&name).cloned(),
+                state.faults.held.get(&name).cloned(),
+            ))
         })?;
         let holders: Vec<String> = held.into_iter().collect();
         let facts = Facts {
@@ -90,13 +113,19 @@ impl Door for FakeKernel {
             direct_holders: holders,
             name,
         };
-        Ok(Box::new(FakeDevice { kernel: self.clone(), facts }))
+        Ok(Box::new(FakeDevice {
+            kernel: self.clone(),
+            facts,
+        }))
     }
 
     fn path_of(&self, wanted: DeviceNumber) -> Option<PathBuf> {
         let entries = fs::read_dir(self.root.join("dev")).ok()?;
         let mut paths = entries.flatten().map(|entry| entry.path());
-        paths.find(|path| path.file_name().is_some_and(|name| number(&name.to_string_lossy()) == wanted))
+        paths.find(|path| {
+            path.file_name()
+                .is_some_and(|name| number(&name.to_string_lossy()) == wanted)
+        })
     }
 
     fn image_path(&self, name: &str) -> PathBuf {
@@ -112,7 +141,8 @@ impl Door for FakeKernel {
     }
 
     fn module_loaded(&self, _name: &str) -> bool {
-        self.with_state(|state| Ok(!state.faults.unloaded)).unwrap_or(false)
+        self.with_state(|state| Ok(!state.faults.unloaded))
+            .unwrap_or(false)
     }
 }
 
@@ -125,11 +155,22 @@ struct FakeControl {
 
 impl Control for FakeControl {
     fn version(&self) -> io::Result<Version> {
-        Ok(Version { major: 1, minor: 2, revision: 3, build: 4 })
+        Ok(Version {
+            major: 1,
+            minor: 2,
+            revision: 3,
+            build: 4,
+        })
     }
 
     fn features(&self) -> io::Result<Features> {
-        Ok(Features { size: 24, abi: BLKSNAP_ABI, features: 0xf, block_size: 4096, reserved: 0 })
+        Ok(Features {
+            size: 24,
+            abi: BLKSNAP_ABI,
+            features: 0xf,
+            block_size: 4096,
+            reserved: 0,
+        })
     }
 
     fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]> {
@@ -144,7 +185,12 @@ impl Control for FakeControl {
                 flock(&lock, FlockOperation::LockExclusive)?;
                 self.owned.lock().expect("no panic").push(lock);
             }
-            let snapshot = Snapshot { bound: request.bound, taken: false, error: 0, devices: Default::default() };
+            let snapshot = Snapshot {
+                bound: request.bound,
+                taken: false,
+                error: 0,
+                devices: Default::default(),
+            };
             state.snapshots.insert(id_text(id), snapshot);
             Ok(id)
         })
@@ -153,7 +199,12 @@ impl Control for FakeControl {
     fn snapshot_take(&self, id: [u8; 16]) -> io::Result<()> {
         let root = &self.kernel.root;
         self.kernel.with_state(|state| {
-            let State { attachments, snapshots, counter, faults } = state;
+            let State {
+                attachments,
+                snapshots,
+                counter,
+                faults,
+            } = state;
             let snapshot = snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
             if snapshot.taken {
                 return Err(Errno::ALREADY.into());
@@ -165,12 +216,17 @@ impl Control for FakeControl {
                 return Err(io::Error::from_raw_os_error(errno));
             }
             for (device, image) in &mut snapshot.devices {
-                attachments.get_mut(device).ok_or(Errno::NODEV)?.take(root, device)?;
+                attachments
+                    .get_mut(device)
+                    .ok_or(Errno::NODEV)?
+                    .take(root, device)?;
                 *counter += 1;
                 let name = format!("blksnap-image{counter}");
                 fs::copy(root.join("dev").join(device), root.join("dev").join(&name))?;
                 if faults.fail_after_take.is_some() {
-                    let file = File::options().write(true).open(root.join("dev").join(&name))?;
+                    let file = File::options()
+                        .write(true)
+                        .open(root.join("dev").join(&name))?;
                     file.set_len(file.metadata()?.len() / 2)?;
                 }
                 *image = Some(name);
@@ -183,21 +239,32 @@ impl Control for FakeControl {
 
     fn snapshot_destroy(&self, id: [u8; 16]) -> io::Result<()> {
         let root = &self.kernel.root;
-        self.kernel.with_state(|state| if state.destroy(root, &id_text(id))? { Ok(()) } else { Err(Errno::NODEV.into()) })
+        self.kernel.with_state(|state| {
+            if state.destroy(root, &id_text(id))? {
+                Ok(())
+            } else {
+                Err(Errno::NODEV.into())
+            }
+        })
     }
 
     fn snapshot_collect(&self) -> io::Result<Vec<[u8; 16]>> {
-        self.kernel.with_state(|state| Ok(state.snapshots.keys().map(|id| id_bytes(id)).collect()))
+        self.kernel
+            .with_state(|state| Ok(state.snapshots.keys().map(|id| id_bytes(id)).collect()))
     }
 
     fn snapshot_stat(&self, id: [u8; 16]) -> io::Result<SnapshotStat> {
         self.kernel.with_state(|state| {
             let snapshot = state.snapshots.get(&id_text(id)).ok_or(Errno::SRCH)?;
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             Ok(SnapshotStat {
                 size: 80,
                 state: match snapshot {
-                    Snapshot { error: 1.. | ..=-1, .. } => BLKSNAP_STATE_FAILED,
+                    Snapshot {
+                        error: 1.. | ..=-1, ..
+                    } => BLKSNAP_STATE_FAILED,
                     Snapshot { taken: true, .. } => BLKSNAP_STATE_TAKEN,
                     _ => BLKSNAP_STATE_CREATED,
                 },
@@ -205,7 +272,11 @@ impl Control for FakeControl {
                 error: snapshot.error,
                 devices: snapshot.devices.len() as u32,
                 gate_ns: if snapshot.taken { 250_000 } else { 0 },
-                taken_ns: if snapshot.taken { now.as_nanos() as u64 } else { 0 },
+                taken_ns: if snapshot.taken {
+                    now.as_nanos() as u64
+                } else {
+                    0
+                },
                 store_capacity: 1 << 20,
                 store_used: 8192,
                 store_limit: 1 << 30,
@@ -221,16 +292,21 @@ impl Control for FakeControl {
 
     fn devices(&self) -> io::Result<Vec<DeviceEntry>> {
         self.kernel.with_state(|state| {
-            let entries = state.attachments.iter().map(|(name, attachment)| DeviceEntry {
-                major: number(name).major,
-                minor: number(name).minor,
-                capacity: attachment.size_bytes,
-                generation: generation_bytes(attachment.generation),
-                number: attachment.number,
-                snapshot: state.snapshot_of(name).map_or([0; 16], |(id, _)| id_bytes(id)),
-                block_size: BLOCK_BYTES as u32,
-                flags: 0,
-            });
+            let entries = state
+                .attachments
+                .iter()
+                .map(|(name, attachment)| DeviceEntry {
+                    major: number(name).major,
+                    minor: number(name).minor,
+                    capacity: attachment.size_bytes,
+                    generation: generation_bytes(attachment.generation),
+                    number: attachment.number,
+                    snapshot: state
+                        .snapshot_of(name)
+                        .map_or([0; 16], |(id, _)| id_bytes(id)),
+                    block_size: BLOCK_BYTES as u32,
+                    flags: 0,
+                });
             Ok(entries.collect())
         })
     }
@@ -243,12 +319,20 @@ struct FakeDevice {
 }
 
 impl FakeDevice {
-    fn attached<T>(&self, operation: impl FnOnce(&mut Attachment) -> io::Result<T>) -> io::Result<T> {
+    fn attached<T>(
+        &self,
+        operation: impl FnOnce(&mut Attachment) -> io::Result<T>,
+    ) -> io::Result<T> {
         self.kernel.with_state(|state| {
             if state.faults.unloaded {
                 return Err(Errno::NOTTY.into());
             }
-            operation(state.attachments.get_mut(&self.facts.name).ok_or(Errno::NOENT)?)
+            operation(
+                state
+                    .attachments
+                    .get_mut(&self.facts.name)
+                    .ok_or(Errno::NOENT)?,
+            )
         })
     }
 }
@@ -271,7 +355,12 @@ impl Device for FakeDevice {
             state.counter += 1;
             let size_bytes = self.facts.size_bytes;
             let changed = vec![0; size_bytes.div_ceil(BLOCK_BYTES) as usize];
-            let attachment = Attachment { generation: state.counter, number: 0, changed, size_bytes };
+            let attachment = Attachment {
+                generation: state.counter,
+                number: 0,
+                changed,
+                size_bytes,
+            };
             state.attachments.insert(name.clone(), attachment);
             Ok(())
         })
@@ -282,7 +371,11 @@ impl Device for FakeDevice {
             if state.snapshot_of(&self.facts.name).is_some() {
                 return Err(Errno::BUSY.into());
             }
-            state.attachments.remove(&self.facts.name).map(drop).ok_or(Errno::NOENT.into())
+            state
+                .attachments
+                .remove(&self.facts.name)
+                .map(drop)
+                .ok_or(Errno::NOENT.into())
         })
     }
 
@@ -301,8 +394,13 @@ impl Device for FakeDevice {
 
     fn cbt_map(&self, offset: u32, map: &mut [u8]) -> io::Result<()> {
         self.attached(|attachment| {
-            let range = attachment.changed.get(offset as usize..offset as usize + map.len()).ok_or(Errno::NODATA)?;
-            map.iter_mut().zip(range).for_each(|(to, from)| *to = *from as u8);
+            let range = attachment
+                .changed
+                .get(offset as usize..offset as usize + map.len())
+                .ok_or(Errno::NODATA)?;
+            map.iter_mut()
+                .zip(range)
+                .for_each(|(to, from)| *to = *from as u8);
             Ok(())
         })
     }
@@ -318,7 +416,12 @@ impl Device for FakeDevice {
                 return Err(Errno::NOENT.into());
             }
             if let Some((other, _)) = state.snapshot_of(name) {
-                return Err(if *other == id_text(id) { Errno::ALREADY } else { Errno::BUSY }.into());
+                return Err(if *other == id_text(id) {
+                    Errno::ALREADY
+                } else {
+                    Errno::BUSY
+                }
+                .into());
             }
             let snapshot = state.snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
             snapshot.devices.insert(name.clone(), None);
@@ -328,7 +431,10 @@ impl Device for FakeDevice {
 
     fn snapshot_info(&self) -> io::Result<SnapshotInfo> {
         let stat = self.image_stat()?;
-        Ok(SnapshotInfo { error_code: stat.error, image: stat.image })
+        Ok(SnapshotInfo {
+            error_code: stat.error,
+            image: stat.image,
+        })
     }
 
     fn cbt_state(&self) -> io::Result<CbtState> {
@@ -345,7 +451,13 @@ impl Device for FakeDevice {
         })
     }
 
-    fn cbt_extents(&self, generation: [u8; 16], base: u64, offset: u64, room: u32) -> io::Result<(Vec<Extent>, u64)> {
+    fn cbt_extents(
+        &self,
+        generation: [u8; 16],
+        base: u64,
+        offset: u64,
+        room: u32,
+    ) -> io::Result<(Vec<Extent>, u64)> {
         self.attached(|attachment| {
             if generation != generation_bytes(attachment.generation) {
                 return Err(Errno::STALE.into());
@@ -354,7 +466,12 @@ impl Device for FakeDevice {
                 return Err(Errno::RANGE.into());
             }
             let mut extents: Vec<Extent> = Vec::new();
-            for (at, _) in attachment.changed.iter().enumerate().filter(|(_, number)| **number > base) {
+            for (at, _) in attachment
+                .changed
+                .iter()
+                .enumerate()
+                .filter(|(_, number)| **number > base)
+            {
                 let from = at as u64 * BLOCK_BYTES;
                 let end = (from + BLOCK_BYTES).min(attachment.size_bytes);
                 if from < offset {
@@ -364,7 +481,10 @@ impl Device for FakeDevice {
                 match extents.last_mut() {
                     Some(last) if last.offset + last.length == from => last.length += end - from,
                     _ if full => return Ok((extents, from)),
-                    _ => extents.push(Extent { offset: from, length: end - from }),
+                    _ => extents.push(Extent {
+                        offset: from,
+                        length: end - from,
+                    }),
                 }
             }
             Ok((extents, attachment.size_bytes))
@@ -374,7 +494,9 @@ impl Device for FakeDevice {
     fn image_stat(&self) -> io::Result<ImageStat> {
         let asked = QUESTIONS.fetch_add(1, Ordering::Relaxed) + 1;
         let root = &self.kernel.root;
-        let hang = self.kernel.with_state(|state| Ok(state.faults.hang.is_some_and(|from| asked >= from)))?;
+        let hang = self
+            .kernel
+            .with_state(|state| Ok(state.faults.hang.is_some_and(|from| asked >= from)))?;
         while hang && root.join("hang").exists() {
             fs::write(root.join("hanging"), "")?;
             std::thread::sleep(Duration::from_millis(5));
@@ -382,7 +504,10 @@ impl Device for FakeDevice {
         let number = self.attached(|attachment| Ok(attachment.number))?;
         self.kernel.with_state(|state| {
             let (id, snapshot) = state.snapshot_of(&self.facts.name).ok_or(Errno::NOENT)?;
-            let name = snapshot.devices.get(&self.facts.name).and_then(Option::as_ref);
+            let name = snapshot
+                .devices
+                .get(&self.facts.name)
+                .and_then(Option::as_ref);
             let mut image = [0; 32];
             if let Some(name) = name {
                 image[..name.len()].copy_from_slice(name.as_bytes());

@@ -48,7 +48,10 @@ impl FakeKernel {
 
     /// Writes to a device.
     pub fn write(&self, name: &str, offset: u64, data: &[u8]) {
-        let file = fs::File::options().write(true).open(self.device(name)).expect("open the device");
+        let file = fs::File::options()
+            .write(true)
+            .open(self.device(name))
+            .expect("open the device");
         file.write_all_at(data, offset).expect("write the device");
     }
 
@@ -59,10 +62,18 @@ impl FakeKernel {
 
     /// Snapshots there are, and image devices.
     pub fn leftovers(&self) -> (usize, Vec<String>) {
-        let snapshots = self.with_state(|state| Ok(state.snapshots.len())).expect("read the state");
+        let snapshots = self
+            .with_state(|state| Ok(state.snapshots.len()))
+            .expect("read the state");
         let mut images: Vec<String> = fs::read_dir(self.root().join("dev"))
             .expect("read the folder")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .filter(|name| name.starts_with("blksnap-image"))
             .collect();
         images.sort();

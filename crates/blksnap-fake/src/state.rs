@@ -66,7 +66,10 @@ pub struct Faults {
 
 impl State {
     /// Runs one operation on the state, alone.
-    pub(crate) fn with<T>(root: &Path, operation: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn with<T>(
+        root: &Path,
+        operation: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> io::Result<T> {
         fs::create_dir_all(root.join("dev"))?;
         fs::create_dir_all(root.join("last"))?;
         fs::create_dir_all(root.join("bound"))?;
@@ -85,8 +88,12 @@ impl State {
 
     /// Destroys bound snapshots whose process is gone.
     fn reap(&mut self, root: &Path) -> io::Result<()> {
-        let bound: Vec<String> =
-            self.snapshots.iter().filter(|(_, snapshot)| snapshot.bound).map(|(id, _)| id.clone()).collect();
+        let bound: Vec<String> = self
+            .snapshots
+            .iter()
+            .filter(|(_, snapshot)| snapshot.bound)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in bound {
             let owner = fs::File::open(root.join("bound").join(&id))?;
             if flock(&owner, FlockOperation::NonBlockingLockExclusive).is_ok() {
@@ -97,7 +104,9 @@ impl State {
     }
 
     pub(crate) fn destroy(&mut self, root: &Path, id: &str) -> io::Result<bool> {
-        let Some(snapshot) = self.snapshots.remove(id) else { return Ok(false) };
+        let Some(snapshot) = self.snapshots.remove(id) else {
+            return Ok(false);
+        };
         for image in snapshot.devices.values().flatten() {
             fs::remove_file(root.join("dev").join(image))?;
         }
@@ -107,7 +116,9 @@ impl State {
 
     /// The snapshot a device is in.
     pub(crate) fn snapshot_of(&self, device: &str) -> Option<(&String, &Snapshot)> {
-        self.snapshots.iter().find(|(_, snapshot)| snapshot.devices.contains_key(device))
+        self.snapshots
+            .iter()
+            .find(|(_, snapshot)| snapshot.devices.contains_key(device))
     }
 }
 
@@ -119,7 +130,10 @@ impl Attachment {
         self.number += 1;
         let block = BLOCK_BYTES as usize;
         for (at, changed) in self.changed.iter_mut().enumerate() {
-            let range = |data: &[u8]| data.get(at * block..data.len().min((at + 1) * block)).map(<[u8]>::to_vec);
+            let range = |data: &[u8]| {
+                data.get(at * block..data.len().min((at + 1) * block))
+                    .map(<[u8]>::to_vec)
+            };
             if range(&before) != range(&now) {
                 *changed = self.number;
             }

@@ -67,12 +67,21 @@ pub(crate) fn devices_under(path: &Path) -> Vec<DeviceNumber> {
     let Ok(metadata) = fs::metadata(path) else {
         return Vec::new();
     };
-    let mut found = vec![DeviceNumber { major: major(metadata.dev()), minor: minor(metadata.dev()) }];
+    let mut found = vec![DeviceNumber {
+        major: major(metadata.dev()),
+        minor: minor(metadata.dev()),
+    }];
     let mut at = 0;
     while let Some(number) = found.get(at).copied() {
         let real = fs::canonicalize(node(number)).unwrap_or_default();
-        let disk = real.join("partition").exists().then(|| real.parent().map(Path::to_owned)).flatten();
-        let below = entries(&real.join("slaves")).into_iter().map(|name| Path::new("/sys/class/block").join(name));
+        let disk = real
+            .join("partition")
+            .exists()
+            .then(|| real.parent().map(Path::to_owned))
+            .flatten();
+        let below = entries(&real.join("slaves"))
+            .into_iter()
+            .map(|name| Path::new("/sys/class/block").join(name));
         for node in disk.into_iter().chain(below) {
             found.extend(number_at(&node).filter(|number| !found.contains(number)));
         }
@@ -84,7 +93,10 @@ pub(crate) fn devices_under(path: &Path) -> Vec<DeviceNumber> {
 fn number_at(node: &Path) -> Option<DeviceNumber> {
     let text = attribute(node, "dev")?;
     let (major, minor) = text.split_once(':')?;
-    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    Some(DeviceNumber {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    })
 }
 
 fn node(number: DeviceNumber) -> PathBuf {

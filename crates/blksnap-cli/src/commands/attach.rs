@@ -9,17 +9,34 @@ use crate::exit;
 use crate::output::Output;
 
 pub(crate) fn attach(blksnap: &Blksnap, arguments: &Attach, output: &Output) -> Result<u8> {
-    let devices = arguments.devices.iter().map(|path| blksnap.device(path)).collect::<Result<Vec<_>>>()?;
+    let devices = arguments
+        .devices
+        .iter()
+        .map(|path| blksnap.device(path))
+        .collect::<Result<Vec<_>>>()?;
     let (mut values, mut text) = (Vec::new(), String::new());
     for device in &devices {
         let now = device.tracking()?.is_none();
         if now {
-            if arguments.force { device.attach_anyway()? } else { device.attach()? }
+            if arguments.force {
+                device.attach_anyway()?
+            } else {
+                device.attach()?
+            }
         }
-        let gone = || Error::new(ErrorKind::NoDevice, format!("{} went away", device.path().display()));
+        let gone = || {
+            Error::new(
+                ErrorKind::NoDevice,
+                format!("{} went away", device.path().display()),
+            )
+        };
         let tracking = device.tracking()?.ok_or_else(gone)?;
         let change_id = tracking.change_id.to_string();
-        let how = if now { "attached" } else { "was attached already" };
+        let how = if now {
+            "attached"
+        } else {
+            "was attached already"
+        };
         text += &format!("{} {how}, change id {change_id}\n", device.path().display());
         values.push(json!({ "path": device.path(), "attached_now": now, "change_id": change_id }));
     }
@@ -28,7 +45,11 @@ pub(crate) fn attach(blksnap: &Blksnap, arguments: &Attach, output: &Output) -> 
 }
 
 pub(crate) fn detach(blksnap: &Blksnap, arguments: &Devices, output: &Output) -> Result<u8> {
-    let devices = arguments.devices.iter().map(|path| blksnap.device(path)).collect::<Result<Vec<_>>>()?;
+    let devices = arguments
+        .devices
+        .iter()
+        .map(|path| blksnap.device(path))
+        .collect::<Result<Vec<_>>>()?;
     let (mut values, mut text) = (Vec::new(), String::new());
     for device in &devices {
         device.detach()?;

@@ -14,7 +14,9 @@ use crate::output::{Output, size, table, time};
 pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Result<u8> {
     let mode = match arguments {
         Backup { full: true, .. } => Mode::Full,
-        Backup { differential: true, .. } => Mode::Differential,
+        Backup {
+            differential: true, ..
+        } => Mode::Differential,
         _ => Mode::Auto,
     };
     let options = Options {
@@ -23,7 +25,14 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Res
         limit_bytes: arguments.storage.limit,
         force: arguments.force,
     };
-    let report = backup(blksnap, &arguments.devices, &arguments.to, &options, &output.screen(), &cancel()?)?;
+    let report = backup(
+        blksnap,
+        &arguments.devices,
+        &arguments.to,
+        &options,
+        &output.screen(),
+        &cancel()?,
+    )?;
     let document = serde_json::to_value(&report).unwrap_or_default();
     output.result(&document, || text(&report));
     Ok(exit::OK)
@@ -42,14 +51,21 @@ fn text(report: &Report) -> String {
                 size(figures.changed_bytes),
                 size(figures.bytes_read),
                 size(figures.bytes_written),
-                format!("{} in {}", size(figures.copy_read_bytes), figures.copy_reads),
+                format!(
+                    "{} in {}",
+                    size(figures.copy_read_bytes),
+                    figures.copy_reads
+                ),
                 format!("{} in {}", size(figures.store_bytes), figures.stores),
                 time(Duration::from_secs_f64(figures.seconds)),
                 device.file.display().to_string(),
             ]
         })
         .collect();
-    let titles = ["DEVICE", "KIND", ">SIZE", ">CHANGED", ">READ", ">WRITTEN", ">COPIED", ">STORED", ">TIME", "FILE"];
+    let titles = [
+        "DEVICE", "KIND", ">SIZE", ">CHANGED", ">READ", ">WRITTEN", ">COPIED", ">STORED", ">TIME",
+        "FILE",
+    ];
     format!(
         "{}taken {}, writes held for {}; {} of differences stored, {} of memory; {} in all\n",
         table(&titles, &rows),

@@ -11,19 +11,28 @@ use crate::output::{Output, size, table};
 pub(crate) fn run(blksnap: &Blksnap, arguments: &Changes, output: &Output) -> Result<u8> {
     let device = blksnap.device(&arguments.device)?;
     let tracking = device.tracking()?.ok_or_else(|| {
-        Error::new(ErrorKind::NotAttached, format!("{} is not attached", device.path().display()))
+        Error::new(
+            ErrorKind::NotAttached,
+            format!("{} is not attached", device.path().display()),
+        )
     })?;
     let end = tracking.size_bytes;
     let max = arguments.max.unwrap_or(usize::MAX);
     let since = match arguments.since {
-        None => Some(ChangeId { number: 0, ..tracking.change_id }),
+        None => Some(ChangeId {
+            number: 0,
+            ..tracking.change_id
+        }),
         Some(Since::Take(id)) => Some(id),
         Some(Since::Everything) => None,
     };
     let (mut extents, mut next) = (Vec::new(), end);
     match since {
         None if arguments.start < end => {
-            extents.push(Extent { offset: arguments.start, length: end - arguments.start });
+            extents.push(Extent {
+                offset: arguments.start,
+                length: end - arguments.start,
+            });
         }
         None => {}
         Some(since) => {
@@ -46,12 +55,26 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Changes, output: &Output) -> Re
         "next": (next < end).then_some(next),
     });
     output.result(&document, || {
-        let rows: Vec<_> = extents.iter().map(|extent| vec![extent.offset.to_string(), extent.length.to_string()]).collect();
-        let more = if next < end { format!("more: --start {next}\n") } else { String::new() };
+        let rows: Vec<_> = extents
+            .iter()
+            .map(|extent| vec![extent.offset.to_string(), extent.length.to_string()])
+            .collect();
+        let more = if next < end {
+            format!("more: --start {next}\n")
+        } else {
+            String::new()
+        };
         format!(
             "{}{} of {} changed, in {} extents, until {}\n{more}",
-            if rows.is_empty() { String::new() } else { table(&[">OFFSET", ">LENGTH"], &rows) },
-            size(changed), size(end), rows.len(), tracking.change_id
+            if rows.is_empty() {
+                String::new()
+            } else {
+                table(&[">OFFSET", ">LENGTH"], &rows)
+            },
+            size(changed),
+            size(end),
+            rows.len(),
+            tracking.change_id
         )
     });
     Ok(exit::OK)

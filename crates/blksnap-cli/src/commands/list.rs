@@ -35,13 +35,21 @@ pub(crate) fn text(devices: &[Attached]) -> String {
         .iter()
         .map(|device| {
             vec![
-                device.path.as_ref().map_or_else(|| device.number.to_string(), |path| path.display().to_string()),
+                device.path.as_ref().map_or_else(
+                    || device.number.to_string(),
+                    |path| path.display().to_string(),
+                ),
                 size(device.size_bytes),
                 size(u64::from(device.block_size)),
                 device.change_id.to_string(),
-                device.snapshot.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                device
+                    .snapshot
+                    .map_or_else(|| "-".to_owned(), |id| id.to_string()),
             ]
         })
         .collect();
-    table(&["DEVICE", ">SIZE", ">BLOCK", "CHANGE ID", "SNAPSHOT"], &rows)
+    table(
+        &["DEVICE", ">SIZE", ">BLOCK", "CHANGE ID", "SNAPSHOT"],
+        &rows,
+    )
 }

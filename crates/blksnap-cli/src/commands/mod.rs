@@ -36,16 +36,27 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: Arguments, output: &Output) -> R
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set.
 fn cancel() -> Result<Cancel> {
-    signals::cancel().map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))
+    signals::cancel()
+        .map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))
 }
 
 /// Opens devices, and attaches those that are not, saying so.
-fn attached_devices(blksnap: &Blksnap, paths: &[std::path::PathBuf], output: &Output) -> Result<Vec<BlockDevice>> {
-    let devices = paths.iter().map(|path| blksnap.device(path)).collect::<Result<Vec<_>>>()?;
+fn attached_devices(
+    blksnap: &Blksnap,
+    paths: &[std::path::PathBuf],
+    output: &Output,
+) -> Result<Vec<BlockDevice>> {
+    let devices = paths
+        .iter()
+        .map(|path| blksnap.device(path))
+        .collect::<Result<Vec<_>>>()?;
     let screen = output.screen();
     for device in &devices {
         if device.ensure_attached()? {
-            screen.note(&format!("attached {}: its changes are tracked from now on", device.path().display()));
+            screen.note(&format!(
+                "attached {}: its changes are tracked from now on",
+                device.path().display()
+            ));
         }
     }
     Ok(devices)

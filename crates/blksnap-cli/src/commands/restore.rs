@@ -13,8 +13,18 @@ use crate::exit;
 use crate::output::{Output, size, time};
 
 pub(crate) fn run(arguments: &Restore, output: &Output) -> Result<u8> {
-    let selection = Selection { device: arguments.device.clone(), sequence: arguments.point };
-    let report = restore(&arguments.from, &selection, &arguments.target, arguments.force, &output.screen(), &cancel()?)?;
+    let selection = Selection {
+        device: arguments.device.clone(),
+        sequence: arguments.point,
+    };
+    let report = restore(
+        &arguments.from,
+        &selection,
+        &arguments.target,
+        arguments.force,
+        &output.screen(),
+        &cancel()?,
+    )?;
     let document = serde_json::to_value(&report).unwrap_or_default();
     output.result(&document, || {
         format!(

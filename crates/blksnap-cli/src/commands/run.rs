@@ -25,7 +25,13 @@ use crate::{exit, signals};
 /// The command's process, while it runs.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-pub(crate) fn run(blksnap: &Blksnap, paths: &[PathBuf], storage: &Storage, command: &[OsString], output: &Output) -> u8 {
+pub(crate) fn run(
+    blksnap: &Blksnap,
+    paths: &[PathBuf],
+    storage: &Storage,
+    command: &[OsString],
+    output: &Output,
+) -> u8 {
     let (devices, snapshot, images) = match prepare(blksnap, paths, storage, output) {
         Ok(ready) => ready,
         Err(error) => {
@@ -36,7 +42,11 @@ pub(crate) fn run(blksnap: &Blksnap, paths: &[PathBuf], storage: &Storage, comma
     let code = execute(&devices, &snapshot, &images, command, output);
     if let Ok(Some(failure)) = snapshot.info().map(|info| info.failure()) {
         output.error(&failure.with_help("what the command read may be incomplete; give the storage more room with --store or --limit"));
-        return if code == exit::OK { exit::SNAPSHOT_FAILED } else { code };
+        return if code == exit::OK {
+            exit::SNAPSHOT_FAILED
+        } else {
+            code
+        };
     }
     // Dropping the handle destroys it in any case; this says what went wrong.
     if let Err(error) = snapshot.destroy() {
@@ -51,16 +61,27 @@ fn prepare(
     storage: &Storage,
     output: &Output,
 ) -> Result<(Vec<BlockDevice>, Snapshot, Vec<PathBuf>)> {
-    signals::each(pass_on).map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))?;
+    signals::each(pass_on)
+        .map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))?;
     let devices = attached_devices(blksnap, paths, output)?;
     let (place, _) = store::choose(&storage.store, blksnap, &devices, None);
-    let options = SnapshotOptions { bound: true, store: place, limit_bytes: storage.limit, gate_timeout: None };
+    let options = SnapshotOptions {
+        bound: true,
+        store: place,
+        limit_bytes: storage.limit,
+        gate_timeout: None,
+    };
     let mut snapshot = blksnap.create(&options)?;
     devices.iter().try_for_each(|device| snapshot.add(device))?;
     let info = snapshot.take()?;
     let mut images = Vec::new();
     for device in &devices {
-        let lost = || Error::new(ErrorKind::NoDevice, format!("{} went away", device.path().display()));
+        let lost = || {
+            Error::new(
+                ErrorKind::NoDevice,
+                format!("{} went away", device.path().display()),
+            )
+        };
         images.push(device.image()?.ok_or_else(lost)?.path);
     }
     let pairs = devices.iter().zip(&images);
@@ -71,7 +92,12 @@ fn prepare(
     });
     output.result(&document, String::new);
     for (device, image) in pairs {
-        output.screen().note(&format!("{} is {} as of now, writes held for {}", image.display(), device.path().display(), time(info.gate)));
+        output.screen().note(&format!(
+            "{} is {} as of now, writes held for {}",
+            image.display(),
+            device.path().display(),
+            time(info.gate)
+        ));
     }
     Ok((devices, snapshot, images))
 }
@@ -90,26 +116,47 @@ fn pass_on(signal: i32) {
     }
 }
 
-fn execute(devices: &[BlockDevice], snapshot: &Snapshot, images: &[PathBuf], command: &[OsString], output: &Output) -> u8 {
+fn execute(
+    devices: &[BlockDevice],
+    snapshot: &Snapshot,
+    images: &[PathBuf],
+    command: &[OsString],
+    output: &Output,
+) -> u8 {
     let mut process = Command::new(&command[0]);
-    process.args(&command[1..]).envs(environment(devices, snapshot, images));
+    process
+        .args(&command[1..])
+        .envs(environment(devices, snapshot, images));
     let mut child = match process.spawn() {
         Ok(child) => child,
         Err(error) => {
             let missing = error.kind() == IoErrorKind::NotFound;
             let context = format!("cannot run {}", Path::new(&command[0]).display());
             output.error(&Error::new(ErrorKind::Io, context).caused_by(error));
-            return if missing { exit::NOT_FOUND } else { exit::NOT_EXECUTABLE };
+            return if missing {
+                exit::NOT_FOUND
+            } else {
+                exit::NOT_EXECUTABLE
+            };
         }
     };
     CHILD.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
     let status = child.wait();
     CHILD.store(0, Ordering::SeqCst);
-    let code = status.ok().and_then(|status| status.code().or_else(|| status.signal().map(|signal| 128 + signal)));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILURE)
+    let code = status.ok().and_then(|status| {
+        status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+    });
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(exit::FAILURE)
 }
 
-fn environment(devices: &[BlockDevice], snapshot: &Snapshot, images: &[PathBuf]) -> Vec<(OsString, OsString)> {
+fn environment(
+    devices: &[BlockDevice],
+    snapshot: &Snapshot,
+    images: &[PathBuf],
+) -> Vec<(OsString, OsString)> {
     let mut all = OsString::new();
     let mut variables = vec![("BLKSNAP_SNAPSHOT".into(), snapshot.id().to_string().into())];
     for (at, (device, image)) in devices.iter().zip(images).enumerate() {
@@ -119,7 +166,10 @@ fn environment(devices: &[BlockDevice], snapshot: &Snapshot, images: &[PathBuf])
         all.push(image);
         variables.push((format!("BLKSNAP_IMAGE_{at}").into(), image.into()));
         variables.push((format!("BLKSNAP_DEVICE_{at}").into(), device.path().into()));
-        variables.push((format!("BLKSNAP_IMAGE_{}", variable(&device.facts().name)).into(), image.into()));
+        variables.push((
+            format!("BLKSNAP_IMAGE_{}", variable(&device.facts().name)).into(),
+            image.into(),
+        ));
     }
     variables.push(("BLKSNAP_IMAGES".into(), all));
     variables
@@ -127,5 +177,13 @@ fn environment(devices: &[BlockDevice], snapshot: &Snapshot, images: &[PathBuf])
 
 /// A device's name in a variable's.
 fn variable(name: &str) -> String {
-    name.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect()
+    name.chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }

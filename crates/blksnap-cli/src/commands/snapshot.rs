@@ -14,7 +14,11 @@ use crate::output::{Output, size, table, time};
 
 pub(crate) fn run(blksnap: &Blksnap, command: Snapshot, output: &Output) -> Result<u8> {
     match command {
-        Snapshot::Create { devices, storage, take } => create(blksnap, &devices, &storage, take, output)?,
+        Snapshot::Create {
+            devices,
+            storage,
+            take,
+        } => create(blksnap, &devices, &storage, take, output)?,
         Snapshot::Take { id } => {
             blksnap.snapshot(id)?.take()?;
             show(blksnap, id, output)?;
@@ -22,22 +26,43 @@ pub(crate) fn run(blksnap: &Blksnap, command: Snapshot, output: &Output) -> Resu
         Snapshot::Info { id } => show(blksnap, id, output)?,
         Snapshot::Destroy { ids } => destroy(blksnap, &ids, output)?,
         Snapshot::List => list(blksnap, output)?,
-        Snapshot::Run { devices, storage, command } => {
-            return Ok(execution::run(blksnap, &devices, &storage, &command, output));
+        Snapshot::Run {
+            devices,
+            storage,
+            command,
+        } => {
+            return Ok(execution::run(
+                blksnap, &devices, &storage, &command, output,
+            ));
         }
     }
     Ok(exit::OK)
 }
 
-fn create(blksnap: &Blksnap, paths: &[PathBuf], storage: &Storage, take: bool, output: &Output) -> Result<()> {
+fn create(
+    blksnap: &Blksnap,
+    paths: &[PathBuf],
+    storage: &Storage,
+    take: bool,
+    output: &Output,
+) -> Result<()> {
     let devices = attached_devices(blksnap, paths, output)?;
     let (place, _) = store::choose(&storage.store, blksnap, &devices, None);
-    let options = SnapshotOptions { bound: false, store: place, limit_bytes: storage.limit, gate_timeout: None };
+    let options = SnapshotOptions {
+        bound: false,
+        store: place,
+        limit_bytes: storage.limit,
+        gate_timeout: None,
+    };
     let mut snapshot = blksnap.create(&options)?;
     let id = snapshot.id();
     let fill = || -> Result<()> {
         devices.iter().try_for_each(|device| snapshot.add(device))?;
-        if take { snapshot.take().map(drop) } else { Ok(()) }
+        if take {
+            snapshot.take().map(drop)
+        } else {
+            Ok(())
+        }
     };
     if let Err(error) = { fill }() {
         // Nothing half made is left behind; the first error is the one that matters.
@@ -69,14 +94,26 @@ fn list(blksnap: &Blksnap, output: &Output) -> Result<()> {
 fn show(blksnap: &Blksnap, id: SnapshotId, output: &Output) -> Result<()> {
     let info = blksnap.snapshot(id)?.info()?;
     let mut images: Vec<(String, Option<Image>)> = Vec::new();
-    for attached in blksnap.attached()?.into_iter().filter(|device| device.snapshot == Some(id)) {
-        let path = attached.path.unwrap_or_else(|| PathBuf::from(attached.number.to_string()));
+    for attached in blksnap
+        .attached()?
+        .into_iter()
+        .filter(|device| device.snapshot == Some(id))
+    {
+        let path = attached
+            .path
+            .unwrap_or_else(|| PathBuf::from(attached.number.to_string()));
         // The image of a failed snapshot is an error, which the snapshot's own state tells.
-        let image = blksnap.device(&path).ok().and_then(|device| device.image().ok().flatten());
+        let image = blksnap
+            .device(&path)
+            .ok()
+            .and_then(|device| device.image().ok().flatten());
         images.push((path.display().to_string(), image));
     }
     let mut document = value(&info);
-    document["images"] = images.iter().map(|(device, image)| image_value(device, image.as_ref())).collect();
+    document["images"] = images
+        .iter()
+        .map(|(device, image)| image_value(device, image.as_ref()))
+        .collect();
     output.result(&document, || detail(&info, &images));
     Ok(())
 }
@@ -98,7 +135,9 @@ pub(crate) fn value(info: &SnapshotInfo) -> Value {
 }
 
 fn image_value(device: &str, image: Option<&Image>) -> Value {
-    let Some(image) = image else { return json!({ "device": device, "image": null }) };
+    let Some(image) = image else {
+        return json!({ "device": device, "image": null });
+    };
     json!({
         "device": device,
         "image": image.path,
@@ -123,19 +162,36 @@ pub(crate) fn text(infos: &[SnapshotInfo]) -> String {
     let rows: Vec<_> = infos
         .iter()
         .map(|info| {
-            vec![info.id.to_string(), info.state.as_str().to_owned(), info.devices.to_string(), taken(info), fill(info)]
+            vec![
+                info.id.to_string(),
+                info.state.as_str().to_owned(),
+                info.devices.to_string(),
+                taken(info),
+                fill(info),
+            ]
         })
         .collect();
     table(&["ID", "STATE", ">DEVICES", "TAKEN", "STORE"], &rows)
 }
 
 fn taken(info: &SnapshotInfo) -> String {
-    info.taken.map_or_else(|| "-".to_owned(), |taken| humantime::format_rfc3339_seconds(taken).to_string())
+    info.taken.map_or_else(
+        || "-".to_owned(),
+        |taken| humantime::format_rfc3339_seconds(taken).to_string(),
+    )
 }
 
 fn fill(info: &SnapshotInfo) -> String {
-    let limit = if info.store_limit == 0 { String::new() } else { format!(", at most {}", size(info.store_limit)) };
-    format!("{} of {}{limit}", size(info.store_used), size(info.store_capacity))
+    let limit = if info.store_limit == 0 {
+        String::new()
+    } else {
+        format!(", at most {}", size(info.store_limit))
+    };
+    format!(
+        "{} of {}{limit}",
+        size(info.store_used),
+        size(info.store_capacity)
+    )
 }
 
 fn detail(info: &SnapshotInfo, images: &[(String, Option<Image>)]) -> String {
@@ -144,9 +200,17 @@ fn detail(info: &SnapshotInfo, images: &[(String, Option<Image>)]) -> String {
         text += &format!("failure   {}\n", failure.chain());
     }
     if info.state != State::Created {
-        text += &format!("taken     {}, writes held for {}\n", taken(info), time(info.gate));
+        text += &format!(
+            "taken     {}, writes held for {}\n",
+            taken(info),
+            time(info.gate)
+        );
     }
-    text += &format!("store     {}\nmemory    {}\n\n", fill(info), size(info.memory_bytes));
+    text += &format!(
+        "store     {}\nmemory    {}\n\n",
+        fill(info),
+        size(info.memory_bytes)
+    );
     let rows: Vec<_> = images
         .iter()
         .map(|(device, image)| match image {
@@ -161,5 +225,15 @@ fn detail(info: &SnapshotInfo, images: &[(String, Option<Image>)]) -> String {
             ],
         })
         .collect();
-    text + &table(&["DEVICE", "IMAGE", ">SAVED BLOCKS", ">COPIED", ">STORED", ">WRITES HELD"], &rows)
+    text + &table(
+        &[
+            "DEVICE",
+            "IMAGE",
+            ">SAVED BLOCKS",
+            ">COPIED",
+            ">STORED",
+            ">WRITES HELD",
+        ],
+        &rows,
+    )
 }

@@ -13,10 +13,13 @@ pub(crate) fn version(blksnap: &Blksnap, output: &Output) -> Result<u8> {
     let abi = blksnap.features().ok().map(|features| features.abi);
     let kernel = blksnap.door().kernel_release();
     let tool = env!("CARGO_PKG_VERSION");
-    output.result(&json!({ "blksnap": tool, "module": module, "abi": abi, "kernel": kernel }), || {
-        let module = module.as_deref().unwrap_or("not loaded");
-        format!("blksnap {tool}\nmodule  {module}\nkernel  {kernel}\n")
-    });
+    output.result(
+        &json!({ "blksnap": tool, "module": module, "abi": abi, "kernel": kernel }),
+        || {
+            let module = module.as_deref().unwrap_or("not loaded");
+            format!("blksnap {tool}\nmodule  {module}\nkernel  {kernel}\n")
+        },
+    );
     Ok(exit::OK)
 }
 
@@ -25,7 +28,9 @@ pub(crate) fn status(blksnap: &Blksnap, output: &Output) -> Result<u8> {
         Ok(features) => features,
         Err(error) if error.kind() == ErrorKind::ModuleMissing => {
             let help = error.help().unwrap_or_default().to_owned();
-            output.result(&json!({ "loaded": false, "help": help }), || format!("{}\n  help: {help}\n", error.chain()));
+            output.result(&json!({ "loaded": false, "help": help }), || {
+                format!("{}\n  help: {help}\n", error.chain())
+            });
             return Ok(exit::UNAVAILABLE);
         }
         Err(error) => return Err(error),
@@ -52,7 +57,10 @@ pub(crate) fn status(blksnap: &Blksnap, output: &Output) -> Result<u8> {
     output.result(&document, || {
         format!(
             "module {module} on kernel {}, {} held by snapshots\n\n{}\n{}",
-            blksnap.door().kernel_release(), size(memory), list::text(&devices), snapshot::text(&snapshots)
+            blksnap.door().kernel_release(),
+            size(memory),
+            list::text(&devices),
+            snapshot::text(&snapshots)
         )
     });
     Ok(exit::OK)

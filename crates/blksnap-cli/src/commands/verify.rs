@@ -10,10 +10,19 @@ use crate::exit;
 use crate::output::{Output, size, table};
 
 pub(crate) fn run(arguments: &Verify, output: &Output) -> Result<u8> {
-    let report = verify(&arguments.from, arguments.device.as_deref(), &output.screen(), &cancel()?)?;
+    let report = verify(
+        &arguments.from,
+        arguments.device.as_deref(),
+        &output.screen(),
+        &cancel()?,
+    )?;
     let document = serde_json::to_value(&report).unwrap_or_default();
     output.result(&document, || text(&report));
-    Ok(if report.whole { exit::OK } else { exit::DAMAGED })
+    Ok(if report.whole {
+        exit::OK
+    } else {
+        exit::DAMAGED
+    })
 }
 
 fn text(report: &VerifyReport) -> String {
@@ -33,11 +42,19 @@ fn text(report: &VerifyReport) -> String {
             ]
         })
         .collect();
-    let bad = report.backups.iter().filter(|backup| backup.error.is_some()).count();
+    let bad = report
+        .backups
+        .iter()
+        .filter(|backup| backup.error.is_some())
+        .count();
     let mut text = table(&["FILE", "KIND", "TAKEN", ">DATA", "STATE"], &rows);
     for file in &report.unfinished {
         text += &format!("{file} was left by an interrupted run; the next backup removes it\n");
     }
     let count = report.backups.len();
-    text + &if bad == 0 { format!("{count} backups, all whole\n") } else { format!("{bad} of {count} backups are not whole\n") }
+    text + &if bad == 0 {
+        format!("{count} backups, all whole\n")
+    } else {
+        format!("{bad} of {count} backups are not whole\n")
+    }
 }
