@@ -94,13 +94,10 @@ int bsk_ops_ctl(const void *ops, void *priv, u32 cmd, u64 opt, u32 *optlen);	/* 
 /* ---- hook_test.c: a disk of our own, on which the hook proves itself ---- */
 int bsk_test_new(void **test, struct block_device **bdev, const void **ops);	/* sleeps */
 void bsk_test_free(void *test);			/* sleeps */
-/* Sends a bio; sleeps. What happened since is counted. */
-int bsk_test_send(void *test, bool write, u64 sector);
+int bsk_test_send(void *test, bool write, u64 sector);	/* sends a bio and waits for its end; sleeps */
 u32 bsk_test_shown(void *test);			/* times the filter was shown a bio */
 u32 bsk_test_seen(void *test);			/* times the driver saw one */
-u32 bsk_test_ended(void *test);			/* times one ended */
-void bsk_test_hold(void *test, bool on);	/* the filter holds what it is shown */
-void *bsk_test_held(void *test);		/* the bio that the filter holds, taken from it */
+void bsk_test_hold(void *test, bool on);	/* the filter holds what it is shown, and sends it on a moment later */
 
 /* ---- hook_user.c: the caller's memory ---- */
 bool bsk_hook_admin(void);

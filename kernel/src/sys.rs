@@ -265,9 +265,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_test_send(test: *mut c_void, write: bool, sector: u64) -> c_int;
     pub(crate) fn bsk_test_shown(test: *mut c_void) -> u32;
     pub(crate) fn bsk_test_seen(test: *mut c_void) -> u32;
-    pub(crate) fn bsk_test_ended(test: *mut c_void) -> u32;
     pub(crate) fn bsk_test_hold(test: *mut c_void, on: bool);
-    pub(crate) fn bsk_test_held(test: *mut c_void) -> *mut c_void;
 
     // hook_user.c
     pub(crate) fn bsk_hook_admin() -> bool;

@@ -5,7 +5,6 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use super::bio::Bio;
 use super::dev::Device;
 use super::ops::Ops;
 use crate::errno::{Errno, Result};
@@ -25,8 +24,6 @@ pub struct Counts {
     pub shown: u32,
     /// Bios the driver saw.
     pub seen: u32,
-    /// Bios that ended.
-    pub ended: u32,
 }
 
 impl TestDisk {
@@ -50,7 +47,7 @@ impl TestDisk {
         self.ops
     }
 
-    /// Sends a bio of a page. Sleeps.
+    /// Sends a bio of a page, and waits for its end. Sleeps.
     pub fn send(&self, write: bool, sector: u64) -> Result {
         // SAFETY: the disk is live.
         Errno::check(unsafe { sys::bsk_test_send(self.test.as_ptr(), write, sector) }).map(|_| ())
@@ -60,19 +57,14 @@ impl TestDisk {
     pub fn counts(&self) -> Counts {
         let test = self.test.as_ptr();
         // SAFETY: the disk is live.
-        unsafe { Counts { shown: sys::bsk_test_shown(test), seen: sys::bsk_test_seen(test), ended: sys::bsk_test_ended(test) } }
+        unsafe { Counts { shown: sys::bsk_test_shown(test), seen: sys::bsk_test_seen(test) } }
     }
 
-    /// Whether the filter holds what it is shown; at most one at a time.
+    /// Whether the filter holds what it is shown, and sends it on a moment later. If the driver has seen it before, the count of
+    /// what the driver saw is far off.
     pub fn hold(&self, on: bool) {
         // SAFETY: the disk is live.
         unsafe { sys::bsk_test_hold(self.test.as_ptr(), on) }
-    }
-
-    /// The bio that the filter holds.
-    pub fn held(&self) -> Option<Bio> {
-        // SAFETY: the disk is live; a bio that is held is given out once.
-        NonNull::new(unsafe { sys::bsk_test_held(self.test.as_ptr()) }).map(|bio| unsafe { Bio::from_raw(bio) })
     }
 }
 
