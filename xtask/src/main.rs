@@ -3,7 +3,9 @@
 
 mod apt;
 mod cache;
+mod demo_command;
 mod guest;
+mod host;
 mod klog;
 mod modules;
 mod programs;
@@ -40,6 +42,20 @@ enum Action {
         #[arg(long)]
         kernel: Vec<String>,
     },
+    /// Backs up two live disks, restores and proves them: the main job, shown
+    Demo(demo_command::Arguments),
+    /// Installs the modules for the running kernel, and the command, on this machine
+    Install {
+        /// Take them off again
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Removes target/ (the cache stays, unless asked)
+    Clean {
+        /// The cache too
+        #[arg(long)]
+        cache: bool,
+    },
     /// Runs every test; the last line is the count
     Test(test_command::Arguments),
     /// Runs a command in a virtual machine with the freshly built modules and commands
@@ -64,6 +80,15 @@ fn run(action: Action) -> Result<()> {
             modules::build(&setup, &setup.chosen(&kernel)?)?;
             sh::say("the modules are in target/modules");
             Ok(())
+        }
+        Action::Demo(arguments) => demo_command::run(&arguments),
+        Action::Install { remove: true } => host::remove(),
+        Action::Install { remove: false } => host::install(&setup::ensure(false)?),
+        Action::Clean { cache } => {
+            if cache {
+                cache::remove_tree(&cache::dir()?)?;
+            }
+            cache::remove_tree(&sh::target())
         }
         Action::Test(arguments) => {
             if !test_command::run(&arguments)? {

@@ -129,26 +129,32 @@ impl Tree {
     /// A command that runs inside the tree with the repository, the build folder and the cache at their own paths,
     /// as the user who owns the repository.
     pub(crate) fn command(&self, program: &str) -> Result<Command> {
+        self.command_with(program, &[])
+    }
+
+    /// The same, with more folders of this machine at their own paths.
+    pub(crate) fn command_with(&self, program: &str, more: &[PathBuf]) -> Result<Command> {
         let owner = if sh::is_root() {
             "0:0".to_owned()
         } else {
             let meta = fs::metadata(sh::root())?;
             format!("{}:{}", meta.uid(), meta.gid())
         };
-        self.enter(program, &owner)
+        self.enter(program, &owner, more)
     }
 
     /// A command that runs inside the tree as root.
     pub(crate) fn root_command(&self, program: &str) -> Result<Command> {
-        self.enter(program, "0:0")
+        self.enter(program, "0:0", &[])
     }
 
-    fn enter(&self, program: &str, owner: &str) -> Result<Command> {
+    fn enter(&self, program: &str, owner: &str, more: &[PathBuf]) -> Result<Command> {
         let mut binds = vec![sh::root().to_path_buf(), cache::dir()?];
         fs::create_dir_all(sh::target())?;
         if !sh::target().starts_with(sh::root()) {
             binds.push(sh::target());
         }
+        binds.extend_from_slice(more);
         // The tree itself may lie below the cache: then the bind of the cache, made inside the tree, holds the
         // tree once more, which is harmless because binds are not recursive.
         let script = "set -e

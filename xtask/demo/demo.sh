@@ -1,0 +1,151 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The main job: two live file systems backed up full, incremental and differential from snapshots, restored, and
+# proved by other people's tools. Runs in a guest, or with HOST=1 on the machine itself. Lines that begin with @ are
+# for the program outside, which shows them and makes the report:
+#   @stage TEXT   @progress LABEL DONE TOTAL   @check ok|FAIL TEXT
+# Wants: EXT, XFS (disks to be formatted), EXT_TARGET, XFS_TARGET (where to restore to), SCRATCH (a folder), OUT (a folder
+# for the backups and the figures).
+set -Eeuo pipefail
+trap 'echo "@check FAIL line $LINENO: $BASH_COMMAND"' ERR
+
+stage() { echo "@stage $*"; }
+LOG=$OUT/log.txt
+mkdir -p "$OUT/figures" "$SCRATCH/mnt/ext" "$SCRATCH/mnt/xfs" "$SCRATCH/mnt/restored" "$SCRATCH/images"
+: >"$LOG"
+EXT_NAME=$(basename "$EXT") XFS_NAME=$(basename "$XFS")
+FAILED=0
+
+check() { # TEXT COMMAND…
+    local text=$1
+    shift
+    if "$@" >>"$LOG" 2>&1; then
+        echo "@check ok $text"
+    else
+        echo "@check FAIL $text"
+        FAILED=1
+    fi
+}
+
+leave() {
+    set +e
+    pkill -x fio
+    sleep 0.3
+    for dir in "$SCRATCH"/mnt/*; do mountpoint -q "$dir" && umount "$dir"; done
+} 2>/dev/null
+trap leave EXIT
+
+# More files in both file systems, and their checksums: files ROUND NUMBER KIB
+files() {
+    local fs i
+    for fs in ext xfs; do
+        for i in $(seq "$2"); do
+            mkdir -p "$SCRATCH/mnt/$fs/files/$1/$((i % 7))"
+            head -c $((($3 + RANDOM % 64) * 1024)) /dev/urandom >"$SCRATCH/mnt/$fs/files/$1/$((i % 7))/$i"
+        done
+        (cd "$SCRATCH/mnt/$fs" && find "files/$1" -type f -exec sha256sum {} +) >>"$OUT/figures/$fs.sums"
+        cp "$OUT/figures/$fs.sums" "$OUT/figures/$fs.$1.sums"
+    done
+}
+
+# One backup; while its snapshot is held, qemu-img reads the images for the comparison.
+backup() { # KIND OPTION…
+    local kind=$1 total=0 done_sectors watcher image
+    shift
+    for image in "$EXT" "$XFS"; do total=$((total + $(blockdev --getsize64 "$image"))); done
+    rm -f "$OUT/figures/reading"
+    (
+        while [ ! -e "$OUT/figures/reading" ]; do
+            done_sectors=$(awk '{ n += $3 } END { print n + 0 }' /sys/block/blksnap-image*/stat 2>/dev/null || echo 0)
+            echo "@progress $kind $((done_sectors * 512)) $total"
+            sleep 0.5
+        done
+    ) 2>/dev/null &
+    watcher=$!
+    cat >"$SCRATCH/read-images" <<EOF
+touch '$OUT/figures/reading'
+echo '@stage $kind: qemu-img reads the images, for the comparison'
+qemu-img convert -f raw -O raw -S 4k "\$BLKSNAP_IMAGE_0" '$SCRATCH/images/$EXT_NAME.$kind.raw'
+qemu-img convert -f raw -O raw -S 4k "\$BLKSNAP_IMAGE_1" '$SCRATCH/images/$XFS_NAME.$kind.raw'
+EOF
+    blksnap backup "$EXT" "$XFS" --to "$OUT/backup" "$@" --json --exec "sh '$SCRATCH/read-images' >/dev/ttyS1 2>&1 || exit 1" \
+        >"$OUT/figures/$kind.json" 2>>"$LOG"
+    kill $watcher 2>/dev/null || true
+    wait $watcher 2>/dev/null || true
+}
+
+stage "making an ext4 on $EXT_NAME and an XFS on $XFS_NAME, with files"
+mkfs.ext4 -q -F "$EXT" >>"$LOG" 2>&1
+mkfs.xfs -q -f "$XFS" >>"$LOG" 2>&1
+mount "$EXT" "$SCRATCH/mnt/ext"
+mount "$XFS" "$SCRATCH/mnt/xfs"
+: >"$OUT/figures/ext.sums" >"$OUT/figures/xfs.sums"
+files full 60 256
+
+stage "fio writes to both without pause from now on"
+for fs in ext xfs; do
+    fio --name=$fs --directory="$SCRATCH/mnt/$fs" --size=24m --rw=randwrite --bs=4k --ioengine=psync --fsync=64 --rate_iops=150 --time_based \
+        --runtime=1800 --output=/dev/null >/dev/null 2>&1 &
+done
+sleep 1
+
+stage "loading the modules, attaching to both live disks"
+[ -n "${HOST:-}" ] || modprobe blksnap
+blksnap attach "$EXT" "$XFS" >>"$LOG" 2>&1
+sync
+
+stage "full backup of both, of one instant"
+backup full --full
+stage "more files, more writing"
+files incremental 12 96
+sleep 2
+stage "incremental backup: only what changed"
+backup incremental
+stage "more files, more writing"
+files differential 12 96
+sleep 2
+stage "differential backup: what changed since the full one"
+backup differential --differential
+
+stage "fio has written all the time: it still does"
+check "fio is still writing to both" test "$(pgrep -x fio | wc -l)" -ge 2
+pkill -x fio || true
+wait || true
+check "no snapshot is left" bash -c 'test "$(blksnap snapshot list --json | jq "[.. | .id? // empty] | length")" = 0'
+check "blksnap verify" blksnap verify "$OUT/backup"
+
+point() { jq -r --arg device "$2" '.devices[] | select(.name == $device) | .file' "$OUT/figures/$1.json"; }
+
+for kind in full incremental differential; do
+    stage "restoring the $kind backup, and proving it"
+    for fs in ext xfs; do
+        if [ $fs = ext ]; then name=$EXT_NAME target=$EXT_TARGET; else name=$XFS_NAME target=$XFS_TARGET; fi
+        file=$(point $kind "$name")
+        case $file in /*) ;; *) file=$OUT/backup/$(basename "$file") ;; esac
+        what="$name $kind:"
+        check "$what is a $kind backup" test "$(jq -r --arg device "$name" '.devices[] | select(.name == $device) | .kind' "$OUT/figures/$kind.json")" = "$kind"
+        check "$what qemu-img check" qemu-img check -q "$file"
+        check "$what the file equals the image as it was read (qemu-img compare)" qemu-img compare -q -f raw -F qcow2 "$SCRATCH/images/$name.$kind.raw" "$file"
+        check "$what restored" blksnap restore "$file" "$target" --force --json
+        check "$what the restored disk equals the image (qemu-img compare)" qemu-img compare -q -f raw -F raw "$SCRATCH/images/$name.$kind.raw" "$target"
+        if [ $fs = ext ]; then
+            check "$what e2fsck is clean" e2fsck -fn "$target"
+            mount -o ro "$target" "$SCRATCH/mnt/restored"
+        else
+            mount -o nouuid "$target" "$SCRATCH/mnt/restored"
+        fi
+        check "$what all $(wc -l <"$OUT/figures/$fs.$kind.sums") files with their checksums" bash -c "cd '$SCRATCH/mnt/restored' && sha256sum --quiet -c '$OUT/figures/$fs.$kind.sums'"
+        umount "$SCRATCH/mnt/restored"
+        [ $fs = ext ] || check "$what xfs_repair finds nothing" xfs_repair -n "$target"
+        rm -f "$SCRATCH/images/$name.$kind.raw"
+    done
+done
+
+stage "detaching, unloading"
+umount "$SCRATCH/mnt/ext" "$SCRATCH/mnt/xfs"
+check "detached" blksnap detach "$EXT" "$XFS"
+check "the modules are unloaded" bash -c 'rmmod blksnap && rmmod blkfilter'
+check "the origin ext4 is clean" e2fsck -fn "$EXT"
+check "the origin XFS is clean" xfs_repair -n "$XFS"
+trap - ERR
+exit $FAILED
