@@ -2,23 +2,19 @@
 //! A backup from beginning to end: attach, snapshot, plan, copy, publish.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use blksnap::{
-    Blksnap, BlockDevice, Error, ErrorKind, Extent, Image, Result, Snapshot, SnapshotInfo,
-    SnapshotOptions, Tracking,
+    Blksnap, BlockDevice, Error, ErrorKind, Result, Snapshot, SnapshotInfo, SnapshotOptions,
 };
 use serde::Serialize;
 
-use crate::extents::widen;
-use crate::folder::{Folder, Listing, Unpublished};
-use crate::layer::{CLUSTER_BYTES, LayerWriter};
-use crate::manifest::{Device, FORMAT, Manifest, Parent, Statistics, VERSION};
+use crate::copy::{Context, Work, copy_all, nanoseconds, prepare, utc};
+use crate::folder::Folder;
+use crate::manifest::{Manifest, Statistics};
 use crate::names::{Kind, device_name};
 use crate::observe::{Cancel, Observer};
-use crate::plan::{Mode, Now, Plan, plan};
-use crate::source::Source;
+use crate::plan::Mode;
 use crate::store::{self, Choice};
 
 /// How a backup is made.
@@ -87,16 +83,42 @@ pub struct DeviceReport {
     pub statistics: Statistics,
 }
 
-/// One device on its way.
-#[derive(Debug)]
-struct Work<'a> {
-    device: &'a BlockDevice,
-    name: String,
-    identity: String,
-    attached_now: bool,
-    tracking: Tracking,
-    image: Image,
-    plan: Plan,
+/// What is held while a backup is made: the snapshot, the devices, and the image of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// The taken snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The devices.
+    pub devices: &'a [BlockDevice],
+    /// The image of each, in the same order.
+    pub images: &'a [PathBuf],
+}
+
+/// Does something with the images of a backup.
+pub type WhileHeld = dyn Fn(Held<'_>) -> Result<()>;
+
+/// Who goes along with a backup.
+#[derive(Clone, Copy)]
+pub struct Company<'a> {
+    /// Hears of it.
+    pub observer: &'a dyn Observer,
+    /// Can end it.
+    pub cancel: &'a Cancel,
+    /// Called once everything is written, while the images are still there; its error fails the
+    /// backup.
+    pub while_held: Option<&'a WhileHeld>,
+}
+
+impl<'a> Company<'a> {
+    /// An observer and a way to end it.
+    #[must_use]
+    pub fn new(observer: &'a dyn Observer, cancel: &'a Cancel) -> Self {
+        Self {
+            observer,
+            cancel,
+            while_held: None,
+        }
+    }
 }
 
 /// Backs up `devices`, all of one instant, into the folder `to`.
@@ -109,18 +131,25 @@ pub fn backup(
     paths: &[PathBuf],
     to: &Path,
     options: &Options,
-    observer: &dyn Observer,
-    cancel: &Cancel,
+    company: Company<'_>,
 ) -> Result<Report> {
+    let Company {
+        observer,
+        cancel,
+        while_held,
+    } = company;
     let begun = Instant::now();
     let devices = open(blksnap, paths)?;
-    let names = names(&devices);
+    let identities = identities(&devices);
     let folder = Folder::open_to_write(to)?;
     for line in folder.recover()? {
         observer.note(&line);
     }
     if store::is_on(blksnap, to, &devices) {
-        observer.warn(&format!("{} is on a device that is being backed up; restoring from it will not be possible if that device is lost", to.display()));
+        let to = to.display();
+        observer.warn(&format!(
+            "{to} is on a device that is being backed up, and is lost with it"
+        ));
     }
     let listing = folder.list()?;
     let attached = attach(&devices, options.force, observer)?;
@@ -134,28 +163,13 @@ pub fn backup(
         gate_timeout: None,
     };
     let mut snapshot = blksnap.create(&request)?;
-    for device in &devices {
-        snapshot.add(device)?;
-    }
+    devices.iter().try_for_each(|device| snapshot.add(device))?;
     let info = snapshot.take()?;
-    observer.note(&format!(
-        "took {} of {} at one instant, writes held for {:.3} ms; differences go to {store}",
-        if devices.len() == 1 {
-            "a snapshot"
-        } else {
-            "one snapshot"
-        },
-        devices
-            .iter()
-            .map(|device| device.path().display().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
-        info.gate.as_secs_f64() * 1e3,
-    ));
+    observer.note(&taken(&devices, &info, &store));
     cancel.check()?;
 
     let mut works = Vec::new();
-    for ((device, identity), attached_now) in devices.iter().zip(names).zip(attached) {
+    for ((device, identity), attached_now) in devices.iter().zip(identities).zip(attached) {
         works.push(prepare(
             device,
             identity,
@@ -165,17 +179,35 @@ pub fn backup(
             observer,
         )?);
     }
-    let done = copy_all(&works, &folder, &info, observer, cancel, blksnap)
-        .map_err(|error| explain(&snapshot, error))?;
+    let kernel = blksnap.door().kernel_release();
+    let context = Context {
+        folder: &folder,
+        info: &info,
+        observer,
+        kernel: &kernel,
+    };
+    let done = copy_all(&works, context, cancel).map_err(|error| explain(&snapshot, error))?;
+    let besides = match while_held {
+        Some(call) => {
+            let images: Vec<_> = works.iter().map(|work| work.image.path.clone()).collect();
+            let begun = Instant::now();
+            call(Held {
+                snapshot: &snapshot,
+                devices: &devices,
+                images: &images,
+            })?;
+            begun.elapsed()
+        }
+        None => Duration::ZERO,
+    };
     let end = snapshot.info()?;
     if let Some(failure) = end.failure() {
         return Err(failure);
     }
     snapshot.destroy()?;
 
-    let devices = works
-        .iter()
-        .zip(&done)
+    let reports = works.iter().zip(&done);
+    let devices = reports
         .map(|(work, (_, manifest))| report(work, manifest, &folder))
         .collect();
     cancel.check()?;
@@ -187,10 +219,27 @@ pub fn backup(
         store,
         store_used_bytes: end.store_used,
         memory_bytes: end.memory_bytes,
-        seconds: begun.elapsed().as_secs_f64(),
-        kernel: blksnap.door().kernel_release(),
+        seconds: begun.elapsed().saturating_sub(besides).as_secs_f64(),
+        kernel,
         devices,
     })
+}
+
+fn taken(devices: &[BlockDevice], info: &SnapshotInfo, store: &str) -> String {
+    let names: Vec<_> = devices
+        .iter()
+        .map(|device| device.path().display().to_string())
+        .collect();
+    format!(
+        "took {} of {}, writes held for {:.3} ms; differences go to {store}",
+        if names.len() == 1 {
+            "a snapshot"
+        } else {
+            "one snapshot at one instant"
+        },
+        names.join(", "),
+        info.gate.as_secs_f64() * 1e3,
+    )
 }
 
 fn open(blksnap: &Blksnap, paths: &[PathBuf]) -> Result<Vec<BlockDevice>> {
@@ -217,7 +266,7 @@ fn open(blksnap: &Blksnap, paths: &[PathBuf]) -> Result<Vec<BlockDevice>> {
 }
 
 /// The identities files are named by: where two devices claim the same, the kernel's names.
-fn names(devices: &[BlockDevice]) -> Vec<String> {
+fn identities(devices: &[BlockDevice]) -> Vec<String> {
     let shared = |identity: &str| {
         devices
             .iter()
@@ -259,211 +308,6 @@ fn attach(devices: &[BlockDevice], force: bool, observer: &dyn Observer) -> Resu
     Ok(attached)
 }
 
-fn prepare<'a>(
-    device: &'a BlockDevice,
-    identity: String,
-    attached_now: bool,
-    listing: &Listing,
-    mode: Mode,
-    observer: &dyn Observer,
-) -> Result<Work<'a>> {
-    let lost = || {
-        Error::new(
-            ErrorKind::NoDevice,
-            format!("{} went away", device.path().display()),
-        )
-    };
-    let image = device.image()?.ok_or_else(lost)?;
-    let tracking = device.tracking()?.ok_or_else(lost)?;
-    let name = device_name(&identity);
-    let mut change_id = tracking.change_id;
-    change_id.number = image.number;
-    let now = Now {
-        name: name.clone(),
-        identity: identity.clone(),
-        size_bytes: tracking.size_bytes,
-        change_id,
-        just_attached: attached_now,
-    };
-    let plan = plan(
-        mode,
-        listing.devices.get(&name).map_or(&[], Vec::as_slice),
-        &now,
-    )?;
-    let line = format!(
-        "{}: {} backup, because {}",
-        device.path().display(),
-        plan.kind,
-        plan.reason
-    );
-    if plan.fallback {
-        observer.warn(&line)
-    } else {
-        observer.note(&line)
-    }
-    Ok(Work {
-        device,
-        name,
-        identity,
-        attached_now,
-        tracking,
-        image,
-        plan,
-    })
-}
-
-/// Each device in a thread of its own.
-fn copy_all(
-    works: &[Work<'_>],
-    folder: &Folder,
-    info: &SnapshotInfo,
-    observer: &dyn Observer,
-    cancel: &Cancel,
-    blksnap: &Blksnap,
-) -> Result<Vec<(Unpublished, Manifest)>> {
-    let part = cancel.part();
-    thread::scope(|scope| {
-        let threads: Vec<_> = works
-            .iter()
-            .map(|work| {
-                scope.spawn(|| {
-                    let result = copy(
-                        work,
-                        folder,
-                        info,
-                        observer,
-                        &part,
-                        &blksnap.door().kernel_release(),
-                    );
-                    if result.is_err() {
-                        // The others need not go on.
-                        part.cancel();
-                    }
-                    result
-                })
-            })
-            .collect();
-        let results: Vec<_> = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a copying thread does not panic"))
-            .collect();
-        // The one that failed first is the one that was not merely told to stop.
-        let (mut done, mut errors) = (Vec::new(), Vec::new());
-        for result in results {
-            match result {
-                Ok(finished) => done.push(finished),
-                Err(error) => errors.push(error),
-            }
-        }
-        errors.sort_by_key(|error| error.kind() == ErrorKind::Interrupted);
-        errors.into_iter().next().map_or(Ok(done), Err)
-    })
-}
-
-/// Copies one device into a file that is not yet published.
-fn copy(
-    work: &Work<'_>,
-    folder: &Folder,
-    info: &SnapshotInfo,
-    observer: &dyn Observer,
-    cancel: &Cancel,
-    kernel: &str,
-) -> Result<(Unpublished, Manifest)> {
-    let begun = Instant::now();
-    let Work {
-        device,
-        plan,
-        tracking,
-        image,
-        ..
-    } = work;
-    let size_bytes = tracking.size_bytes;
-    let cluster_bytes = CLUSTER_BYTES.min(u64::from(tracking.block_size)).max(4096);
-    let (extents, changed_bytes) = match &plan.parent {
-        None => (
-            vec![Extent {
-                offset: 0,
-                length: size_bytes,
-            }],
-            size_bytes,
-        ),
-        Some(parent) => {
-            let changes = device
-                .changes(parent.change())?
-                .collect::<Result<Vec<_>>>()?;
-            let changed = changes.iter().map(|extent| extent.length).sum();
-            (widen(&changes, cluster_bytes, size_bytes), changed)
-        }
-    };
-    let unpublished = folder.prepare(&work.name, plan.sequence, plan.kind);
-    let parent_file = plan.parent.as_ref().map(|parent| parent.file.as_str());
-    let mut writer =
-        LayerWriter::create(&unpublished.image(), size_bytes, cluster_bytes, parent_file)?;
-    let total: u64 = extents.iter().map(|extent| extent.length).sum();
-    let task = observer.task(&format!("{} {}", work.name, plan.kind), total);
-    let bytes_read =
-        Source::open(&image.path)?.read_ahead(&extents, cancel, &mut |offset, data| {
-            writer.write(offset, data)?;
-            task.advance(data.len() as u64);
-            Ok(())
-        })?;
-    let written = writer.finish()?;
-    drop(task);
-    let cost = device.image()?.unwrap_or_else(|| image.clone());
-    let statistics = Statistics {
-        bytes_read,
-        bytes_written: written.file_bytes,
-        changed_bytes,
-        zero_bytes: written.zero_bytes,
-        seconds: begun.elapsed().as_secs_f64(),
-        gate_ns: nanoseconds(info),
-        copy_reads: cost.copy_reads,
-        copy_read_bytes: cost.copy_read_bytes,
-        stores: cost.stores,
-        store_bytes: cost.store_bytes,
-        held: cost.held,
-        memory_bytes: cost.memory_bytes + tracking.memory_bytes,
-    };
-    let mut change_id = tracking.change_id;
-    change_id.number = image.number;
-    let manifest = Manifest {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        kind: plan.kind,
-        reason: plan.reason.clone(),
-        sequence: plan.sequence,
-        file: crate::names::BackupName {
-            device: work.name.clone(),
-            sequence: plan.sequence,
-            kind: plan.kind,
-        }
-        .image(),
-        file_bytes: written.file_bytes,
-        device: Device {
-            name: work.name.clone(),
-            path: device.path().display().to_string(),
-            identity: work.identity.clone(),
-            size_bytes,
-        },
-        change_id: change_id.to_string(),
-        parent: plan.parent.as_ref().map(|parent| Parent {
-            file: parent.file.clone(),
-            sequence: parent.sequence,
-            change_id: parent.change_id.clone(),
-            checksum: parent.checksum.total.clone(),
-        }),
-        cluster_bytes,
-        tracking_block_bytes: u64::from(tracking.block_size),
-        snapshot: info.id.to_string(),
-        taken: utc(info.taken),
-        checksum: written.checksum,
-        statistics,
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: kernel.to_owned(),
-    };
-    Ok((unpublished, manifest))
-}
-
 /// An I/O error from an image is the failure of its snapshot, where that failed.
 fn explain(snapshot: &Snapshot, error: Error) -> Error {
     if error.kind() == ErrorKind::Interrupted {
@@ -492,12 +336,4 @@ fn report(work: &Work<'_>, manifest: &Manifest, folder: &Folder) -> DeviceReport
         attached_now: work.attached_now,
         statistics: manifest.statistics,
     }
-}
-
-fn nanoseconds(info: &SnapshotInfo) -> u64 {
-    u64::try_from(info.gate.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn utc(time: Option<SystemTime>) -> String {
-    humantime::format_rfc3339_millis(time.unwrap_or_else(SystemTime::now)).to_string()
 }

@@ -28,7 +28,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`job`] | [`backup`]: attach, snapshot, plan, copy, publish |
+//! | [`job`], `copy` | [`backup`]: attach, snapshot, plan, copy, publish |
 //! | [`plan`] | full, incremental or differential, and why |
 //! | [`restore`], [`mod@verify`] | back to a device or file; are all files what they were |
 //! | [`folder`], [`names`], [`manifest`] | DIR |
@@ -43,6 +43,7 @@
 //! defence against someone who changes data *and* manifest on purpose.
 #![forbid(unsafe_code)]
 
+mod copy;
 pub mod digest;
 mod errors;
 pub mod extents;
@@ -60,7 +61,7 @@ pub mod target;
 pub mod verify;
 
 pub use folder::Folder;
-pub use job::{DeviceReport, Options, Report, backup};
+pub use job::{Company, DeviceReport, Held, Options, Report, backup};
 pub use manifest::Manifest;
 pub use names::Kind;
 pub use observe::{Cancel, Observer, Silent, Task};

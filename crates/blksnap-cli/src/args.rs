@@ -107,6 +107,7 @@ Examples:
   blksnap backup /dev/vda /dev/vdb --to /backup
   blksnap backup /dev/vdb --to /backup --differential
   blksnap backup /dev/vdb --to /backup --store /var/tmp --limit 20G
+  blksnap backup /dev/vdb --to /backup --exec 'sha256sum < $BLKSNAP_IMAGE_0 > /backup/vdb.sha256'
 
 Each device gets NAME.NUMBER.KIND.qcow2, which any QEMU tool opens as the whole device, and a
 .json with checksums. The first is full; then an incremental follows whenever the newest backup
@@ -283,6 +284,10 @@ pub struct Backup {
     /// Attach also a device that is a part of another (LVM, RAID)
     #[arg(long)]
     pub force: bool,
+    /// Run this by the shell when all is written and the images are still there, with the
+    /// environment of `snapshot run`; its failure fails the backup
+    #[arg(long, value_name = "CMD")]
+    pub exec: Option<String>,
 }
 
 /// `restore`.

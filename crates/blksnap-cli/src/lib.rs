@@ -8,10 +8,12 @@
 //! | [`exit`] | what each exit code means |
 //! | `output` | tables, sizes, JSON, errors |
 //! | `observer` | progress bars on a terminal, none in a pipe |
+//! | `child` | another command run on the images |
 //! | `signals` | SIGINT, SIGTERM, SIGHUP end the work tidily |
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod child;
 mod commands;
 pub mod exit;
 mod observer;

@@ -11,7 +11,7 @@ use blksnap_backup::Cancel;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::exit;
+use crate::{child, exit};
 
 /// The signal that came.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
@@ -27,6 +27,7 @@ pub(crate) fn cancel() -> std::io::Result<Cancel> {
     each(move |signal| {
         CAUGHT.store(signal, Ordering::Relaxed);
         theirs.cancel();
+        child::pass_on(signal);
     })?;
     Ok(cancel)
 }

@@ -143,3 +143,22 @@ fn a_killed_runner_leaves_no_snapshot_though_its_command_lives_on() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+#[test]
+fn a_command_while_a_backup_holds_its_images() {
+    let lab = Lab::with_vdb(2 << 20);
+    let instant = lab.kernel.content("vdb");
+    let exec = "cmp $BLKSNAP_IMAGE_vdb $BLKSNAP_DEVICE_0 && cp $BLKSNAP_IMAGE_0 seen && echo said";
+    let outcome = lab.backup(&["--json", "--exec", exec]).ok();
+    outcome.json();
+    assert!(outcome.stderr.contains("said"), "{}", outcome.stderr);
+    assert!(fs::read(lab.path("seen")).unwrap() == instant);
+    lab.backup(&["--exec", "exit 3"])
+        .fails(1, "exit code 3")
+        .fails(1, "the backup was given up");
+    assert_eq!(
+        lab.names(),
+        ["vdb.000001.full.json", "vdb.000001.full.qcow2"]
+    );
+    assert_eq!(lab.kernel.leftovers(), (0, vec![]));
+}

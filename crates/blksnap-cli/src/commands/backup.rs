@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `blksnap backup`.
 
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use blksnap::{Blksnap, Result};
-use blksnap_backup::{Mode, Options, Report, backup};
+use blksnap::{Blksnap, Error, ErrorKind, Result};
+use blksnap_backup::{Company, Held, Mode, Options, Report, backup};
 
 use crate::args::Backup;
 use crate::commands::cancel;
-use crate::exit;
 use crate::output::{Output, size, table, time};
+use crate::{child, exit};
 
 pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Result<u8> {
     let mode = match arguments {
@@ -25,17 +27,43 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Res
         limit_bytes: arguments.storage.limit,
         force: arguments.force,
     };
+    let (screen, cancel) = (output.screen(), cancel()?);
+    let exec = arguments.exec.as_deref();
+    let call = |held: Held<'_>| exec.map_or(Ok(()), |command| execute(command, held));
+    let mut company = Company::new(&screen, &cancel);
+    if exec.is_some() {
+        company.while_held = Some(&call);
+    }
     let report = backup(
         blksnap,
         &arguments.devices,
         &arguments.to,
         &options,
-        &output.screen(),
-        &cancel()?,
+        company,
     )?;
     let document = serde_json::to_value(&report).unwrap_or_default();
     output.result(&document, || text(&report));
     Ok(exit::OK)
+}
+
+/// Runs `--exec` by the shell, its output on stderr: stdout is for the report.
+fn execute(command: &str, held: Held<'_>) -> Result<()> {
+    let context = format!("`{command}` failed, so the backup was given up");
+    let failed = |error: std::io::Error| Error::new(ErrorKind::Io, &*context).caused_by(error);
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(failed)?;
+    let mut process = Command::new("sh");
+    process
+        .arg("-c")
+        .arg(command)
+        .envs(child::environment(held))
+        .stdout(Stdio::from(stderr));
+    match child::run(&mut process).map_err(failed)? {
+        0 => Ok(()),
+        code => Err(Error::new(ErrorKind::Io, &*context).caused_by(format!("exit code {code}"))),
+    }
 }
 
 fn text(report: &Report) -> String {
