@@ -95,7 +95,7 @@ pub struct Held<'a> {
 }
 
 /// Does something with the images of a backup.
-pub type WhileHeld = dyn Fn(Held<'_>) -> Result<()>;
+pub type WhileHeld<'a> = dyn Fn(Held<'_>) -> Result<()> + 'a;
 
 /// Who goes along with a backup.
 #[derive(Clone, Copy)]
@@ -106,7 +106,7 @@ pub struct Company<'a> {
     pub cancel: &'a Cancel,
     /// Called once everything is written, while the images are still there; its error fails the
     /// backup.
-    pub while_held: Option<&'a WhileHeld>,
+    pub while_held: Option<&'a WhileHeld<'a>>,
 }
 
 impl<'a> Company<'a> {
