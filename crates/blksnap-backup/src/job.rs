@@ -26,8 +26,6 @@ pub struct Options {
     pub store: Choice,
     /// The most bytes of them.
     pub limit_bytes: Option<u64>,
-    /// Attach also legs of other devices.
-    pub force: bool,
 }
 
 /// What a backup came to.
@@ -152,7 +150,7 @@ pub fn backup(
         ));
     }
     let listing = folder.list()?;
-    let attached = attach(&devices, options.force, observer)?;
+    let attached = attach(&devices, observer)?;
     cancel.check()?;
 
     let (place, store) = store::choose(&options.store, blksnap, &devices, Some(to));
@@ -288,16 +286,11 @@ fn identities(devices: &[BlockDevice]) -> Vec<String> {
 }
 
 /// Attaches what is not; says which.
-fn attach(devices: &[BlockDevice], force: bool, observer: &dyn Observer) -> Result<Vec<bool>> {
+fn attach(devices: &[BlockDevice], observer: &dyn Observer) -> Result<Vec<bool>> {
     let mut attached = Vec::new();
     for device in devices {
-        let now = device.tracking()?.is_none();
+        let now = device.ensure_attached()?;
         if now {
-            if force {
-                device.attach_anyway()?
-            } else {
-                device.attach()?
-            }
             observer.note(&format!(
                 "attached {}: its changes are tracked from now on",
                 device.path().display()

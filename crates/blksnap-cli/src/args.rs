@@ -61,7 +61,7 @@ pub enum Command {
     List,
     /// Attach devices: from now on their changes are tracked
     #[command(after_help = "Example:\n  blksnap attach /dev/vda /dev/vdb1")]
-    Attach(Attach),
+    Attach(Devices),
     /// Detach devices: their changes are no longer tracked, and the next backup is a full one
     #[command(after_help = "Example:\n  blksnap detach /dev/vdb1")]
     Detach(Devices),
@@ -128,17 +128,6 @@ pub struct Devices {
     /// Block devices
     #[arg(value_name = "DEVICE", required = true)]
     pub devices: Vec<PathBuf>,
-}
-
-/// `attach`.
-#[derive(Debug, Args)]
-pub struct Attach {
-    /// Block devices
-    #[arg(value_name = "DEVICE", required = true)]
-    pub devices: Vec<PathBuf>,
-    /// Attach also a device that is a part of another (LVM, RAID)
-    #[arg(long)]
-    pub force: bool,
 }
 
 /// Where differences are stored.
@@ -281,9 +270,6 @@ pub struct Backup {
     /// Where differences are stored
     #[command(flatten)]
     pub storage: Storage,
-    /// Attach also a device that is a part of another (LVM, RAID)
-    #[arg(long)]
-    pub force: bool,
     /// Run this by the shell when all is written and the images are still there, with the
     /// environment of `snapshot run`; its failure fails the backup
     #[arg(long, value_name = "CMD")]

@@ -104,13 +104,18 @@ impl Door for FakeKernel {
             ))
         })?;
         let holders: Vec<String> = held.into_iter().collect();
+        // `vdb1` and `vdb` overlap.
+        let disk = name
+            .trim_end_matches(|last: char| last.is_ascii_digit())
+            .to_owned();
+        let relatives = (disk != name).then_some(disk);
         let facts = Facts {
             path: path.to_owned(),
             number: number(&name),
             size_bytes: metadata.len(),
             identity: identity.unwrap_or_else(|| format!("kernel:{name}")),
-            holders: holders.clone(),
-            direct_holders: holders,
+            holders,
+            relatives: relatives.into_iter().map(|name| number(&name)).collect(),
             name,
         };
         Ok(Box::new(FakeDevice {
@@ -350,6 +355,11 @@ impl Device for FakeDevice {
             }
             if state.attachments.contains_key(name) {
                 return Err(Errno::ALREADY.into());
+            }
+            let attached =
+                |other: &DeviceNumber| state.attachments.keys().any(|name| number(name) == *other);
+            if !self.facts.holders.is_empty() || self.facts.relatives.iter().any(attached) {
+                return Err(Errno::BUSY.into());
             }
             fs::copy(&self.facts.path, root.join("last").join(name))?;
             state.counter += 1;

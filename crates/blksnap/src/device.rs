@@ -129,19 +129,10 @@ impl BlockDevice {
     ///
     /// # Errors
     ///
-    /// It is attached already ([`ErrorKind::WrongState`]), another filter is, it is a leg of
-    /// another device, the module is missing, root is needed.
+    /// It is attached already ([`ErrorKind::WrongState`]), another filter is, it is a part of
+    /// another device ([`ErrorKind::Leg`]), its disk or a partition of it is attached
+    /// ([`ErrorKind::Busy`]), the module is missing, root is needed.
     pub fn attach(&self) -> Result<()> {
-        self.refuse_leg()?;
-        self.attach_anyway()
-    }
-
-    /// Attaches even a leg of a device-mapper or MD device, whose upper device is the one to track.
-    ///
-    /// # Errors
-    ///
-    /// As [`BlockDevice::attach`], but for the leg.
-    pub fn attach_anyway(&self) -> Result<()> {
         self.door
             .attach()
             .map_err(|error| self.filter_error("attach", error))
@@ -158,22 +149,6 @@ impl BlockDevice {
         }
         self.attach()?;
         Ok(true)
-    }
-
-    fn refuse_leg(&self) -> Result<()> {
-        let holders = &self.facts().direct_holders;
-        if holders.is_empty() {
-            return Ok(());
-        }
-        let upper = holders.join(", ");
-        Err(Error::new(
-            ErrorKind::Leg,
-            format!("{} is a part of {upper}", self.shown()),
-        )
-        .with_help(format!(
-            "name /dev/{} instead, or use --force if you know what writes to it",
-            holders[0]
-        )))
     }
 
     /// Detaches: its changes are no longer tracked, and the next backup is a full one.
@@ -196,17 +171,7 @@ impl BlockDevice {
             Some(Errno::NOENT) if verb == "attach" => self.blksnap.module_missing(),
             Some(Errno::NOENT) => Error::new(ErrorKind::NotAttached, format!("{device} is not attached")),
             Some(Errno::ALREADY) => Error::new(ErrorKind::WrongState, format!("{device} is attached already")),
-            Some(Errno::BUSY) if verb == "attach" => {
-                if self.facts().holders.is_empty() {
-                    Error::new(ErrorKind::OtherFilter, format!("another filter is attached to {device}"))
-                        .caused_by(error)
-                        .with_help("detach that filter first")
-                } else {
-                    Error::new(ErrorKind::Leg, format!("{device} is a part of {}", self.facts().holders.join(", ")))
-                        .caused_by(error)
-                        .with_help("name the upper device instead")
-                }
-            }
+            Some(Errno::BUSY) if verb == "attach" => self.in_the_way().caused_by(error),
             Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{device} is in a snapshot"))
                 .caused_by(error)
                 .with_help("destroy the snapshot first: blksnap snapshot list; blksnap snapshot destroy ID"),
@@ -218,6 +183,38 @@ impl BlockDevice {
                 .with_help("the kernel log says why this device cannot be tracked: dmesg | grep blk"),
             _ => plain(&context, error),
         }
+    }
+
+    /// Why the module answered that the device is busy when it was to be attached.
+    fn in_the_way(&self) -> Error {
+        let (device, facts) = (self.shown(), self.facts());
+        if let [upper, ..] = &facts.holders[..] {
+            let all = facts.holders.join(", ");
+            return Error::new(ErrorKind::Leg, format!("{device} is a part of {all}"))
+                .with_help(format!("name that device instead: /dev/{upper}"));
+        }
+        let attached = self.blksnap.attached().unwrap_or_default();
+        let relative = attached
+            .iter()
+            .find(|other| facts.relatives.contains(&other.number));
+        if let Some(relative) = relative {
+            let other = match &relative.path {
+                Some(path) => path.display().to_string(),
+                None => relative.number.to_string(),
+            };
+            return Error::new(
+                ErrorKind::Busy,
+                format!("{device} overlaps {other}, which is attached"),
+            )
+            .with_help(format!(
+                "use {other}, or detach it first: blksnap detach {other}"
+            ));
+        }
+        Error::new(
+            ErrorKind::OtherFilter,
+            format!("another filter is attached to {device}"),
+        )
+        .with_help("detach that filter first; the kernel log may say more: dmesg | grep blkfilter")
     }
 
     /// The state of change tracking, or `None` when the device is not attached.

@@ -222,8 +222,8 @@ pub struct Facts {
     /// A name that stays the same over reboots where there is one, such as `serial:QM0001`,
     /// `partuuid:…`, `dm:vg-root`; else `kernel:vdb`.
     pub identity: String,
-    /// Devices stacked on it or on one of its partitions, such as `dm-0`.
+    /// Devices made of it, such as `dm-0`.
     pub holders: Vec<String>,
-    /// Devices stacked on it directly.
-    pub direct_holders: Vec<String>,
+    /// The disk it is a partition of, or the partitions it has.
+    pub relatives: Vec<DeviceNumber>,
 }

@@ -35,21 +35,19 @@ pub(crate) fn facts(path: &Path, file: &File) -> io::Result<Facts> {
         || number.to_string(),
         |name| name.to_string_lossy().replace('!', "/"),
     );
-    let direct_holders = entries(&real.join("holders"));
-    let mut holders = direct_holders.clone();
-    for partition in partitions(&real) {
-        holders.extend(entries(&partition.join("holders")));
-    }
-    holders.sort();
-    holders.dedup();
+    let family = if real.join("partition").exists() {
+        real.parent().map(Path::to_owned).into_iter().collect()
+    } else {
+        partitions(&real)
+    };
     Ok(Facts {
         path: path.to_owned(),
         identity: identity(&real, &name),
         size_bytes: size_bytes(&real, file)?,
         name,
         number,
-        holders,
-        direct_holders,
+        holders: entries(&real.join("holders")),
+        relatives: family.iter().filter_map(|node| number_at(node)).collect(),
     })
 }
 

@@ -4,11 +4,11 @@
 use blksnap::{Blksnap, Error, ErrorKind, Result};
 use serde_json::json;
 
-use crate::args::{Attach, Devices};
+use crate::args::Devices;
 use crate::exit;
 use crate::output::Output;
 
-pub(crate) fn attach(blksnap: &Blksnap, arguments: &Attach, output: &Output) -> Result<u8> {
+pub(crate) fn attach(blksnap: &Blksnap, arguments: &Devices, output: &Output) -> Result<u8> {
     let devices = arguments
         .devices
         .iter()
@@ -16,14 +16,7 @@ pub(crate) fn attach(blksnap: &Blksnap, arguments: &Attach, output: &Output) -> 
         .collect::<Result<Vec<_>>>()?;
     let (mut values, mut text) = (Vec::new(), String::new());
     for device in &devices {
-        let now = device.tracking()?.is_none();
-        if now {
-            if arguments.force {
-                device.attach_anyway()?
-            } else {
-                device.attach()?
-            }
-        }
+        let now = device.ensure_attached()?;
         let gone = || {
             Error::new(
                 ErrorKind::NoDevice,

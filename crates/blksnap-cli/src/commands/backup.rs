@@ -25,7 +25,6 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Res
         mode,
         store: arguments.storage.store.clone(),
         limit_bytes: arguments.storage.limit,
-        force: arguments.force,
     };
     let (screen, cancel) = (output.screen(), cancel()?);
     let exec = arguments.exec.as_deref();
