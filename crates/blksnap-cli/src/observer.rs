@@ -19,7 +19,7 @@ impl Screen {
         let target = if hidden {
             ProgressDrawTarget::hidden()
         } else {
-            ProgressDrawTarget::stderr()
+            ProgressDrawTarget::stderr_with_hz(8)
         };
         Self {
             bars: MultiProgress::with_draw_target(target),

@@ -91,7 +91,6 @@ impl BlockDevice {
             match errno(&error) {
                 Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
                     Error::new(ErrorKind::NoDevice, format!("there is no device {path}"))
-                        .caused_by(error)
                         .with_help("`lsblk -p` lists the block devices of this machine")
                 }
                 Some(Errno::NOTBLK) => Error::new(
@@ -171,9 +170,8 @@ impl BlockDevice {
             Some(Errno::NOENT) if verb == "attach" => self.blksnap.module_missing(),
             Some(Errno::NOENT) => Error::new(ErrorKind::NotAttached, format!("{device} is not attached")),
             Some(Errno::ALREADY) => Error::new(ErrorKind::WrongState, format!("{device} is attached already")),
-            Some(Errno::BUSY) if verb == "attach" => self.in_the_way().caused_by(error),
+            Some(Errno::BUSY) if verb == "attach" => self.in_the_way(),
             Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{device} is in a snapshot"))
-                .caused_by(error)
                 .with_help("destroy the snapshot first: blksnap snapshot list; blksnap snapshot destroy ID"),
             Some(Errno::INVAL) if verb == "detach" => {
                 Error::new(ErrorKind::OtherFilter, format!("another filter is attached to {device}")).caused_by(error)

@@ -274,7 +274,6 @@ impl Snapshot {
                     Error::new(ErrorKind::WrongState, format!("{shown} is in snapshot {} already", self.id))
                 }
                 Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{shown} is in another snapshot"))
-                    .caused_by(error)
                     .with_help("wait for the other to end, or destroy it: blksnap snapshot list; blksnap snapshot destroy ID"),
                 _ => device.filter_error("add to a snapshot", error),
             }
