@@ -38,6 +38,8 @@ pub enum Op {
     NoMemory,
     /// The next I/O fails.
     BadIo,
+    /// A device is taken many times, with few changes between.
+    Burst,
     /// The changes between two takes are compared with the plain copies.
     Changes,
 }
@@ -73,7 +75,7 @@ pub struct Config {
 }
 
 /// How often each operation is chosen.
-type Weights = [(Op, u64); 16];
+type Weights = [(Op, u64); 17];
 
 /// The world and the steps of a seed.
 pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
@@ -101,9 +103,9 @@ pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
 
 fn config(random: &mut Random) -> Config {
     let mut between = |from, to| random.between(from, to);
-    let sizes = [1, 8, 60, 200];
+    let sizes = [1, 8, 60, 200, 1500];
     let mut size = || {
-        let most = sizes[between(0, 3) as usize] * 2;
+        let most = sizes[between(0, 4) as usize] * 2;
         between(1, most) as usize
     };
     let devices = (0..3).map(|_| size()).collect::<Vec<_>>();
@@ -149,6 +151,7 @@ fn weights(random: &mut Random) -> Weights {
             if faults > 0 { random.between(0, 3) } else { 0 },
         ),
         (Op::BadIo, if faults > 1 { random.between(0, 2) } else { 0 }),
+        (Op::Burst, random.between(0, 5) / 5),
         (Op::Changes, random.between(0, 3)),
     ]
 }

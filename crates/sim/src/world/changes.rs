@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::writes::violation;
-use super::{Check, World, note, some_range};
+use super::{Check, Device, World, note, some_range};
 use crate::disk::Content;
 
 /// Takes of which the copies are kept.
@@ -72,7 +72,24 @@ impl World {
         }
     }
 
-    /// Compares the changes since one of the last takes of a device with the plain copies.
+    /// Up to 300 takes of a device in a row, without a snapshot, before each of which the next tracking block is declared changed.
+    pub(super) fn burst(&mut self, x: usize, place: usize, size: usize) {
+        let at = x % self.devices.len();
+        if self.take.is_some() || self.devices[at].counted > 0 {
+            return;
+        }
+        note!(self, "device {at} is taken {} times", size % 300);
+        for take in 0..size % 300 {
+            let sector =
+                (place + take * (1 << (self.config.shift - 9))) % self.devices[at].disk.len();
+            self.devices[at].mark(sector, 1);
+            if self.prepare(at) {
+                self.devices[at].switch();
+            }
+        }
+    }
+
+    /// Compares the changes since one of the last takes of a device with the plain copies, and those since any take with what was marked.
     pub(super) fn compare_changes(&mut self, x: usize, back: usize) -> Check {
         let at = x % self.devices.len();
         let device = &self.devices[at];
@@ -83,39 +100,63 @@ impl World {
         ) else {
             return Ok(());
         };
-        let mut found = vec![false; changes.taken.len()];
-        let mut from = 0;
-        while from < found.len() as u64 {
-            // A piece at a time, as from an ioctl with little room.
-            from = device
-                .history
-                .changed_since(&device.marks, *base, from, &mut |block, count| {
-                    found[block as usize..(block + count) as usize].fill(true);
-                    false
-                });
-        }
-        for (block, ((found, taken), (old, new))) in found
-            .iter()
-            .zip(&changes.taken)
-            .zip(old.chunks(changes.block).zip(new.chunks(changes.block)))
-            .enumerate()
-        {
+        let found = device.delta(*base);
+        let pieces = old.chunks(changes.block).zip(new.chunks(changes.block));
+        for (block, (found, (old, new))) in found.iter().zip(pieces).enumerate() {
             violation(*found || old == new, || {
                 format!(
                     "P3: block {block} of device {at} changed since take {base}, and is not in the delta"
                 )
             })?;
-            let exact = device.history.exact_from() <= *base;
-            violation(!found || *taken > if exact { *base } else { 0 }, || {
-                format!(
-                    "P3: block {block} of device {at} is in the delta since take {base}, and was not written"
-                )
-            })?;
-            let byte = device.history.upstream_byte(&device.marks, block as u64);
+        }
+        device.compare_marks(at, *base, &found)?;
+        let base = back as u64 * 37 % (changes.number + 1);
+        device.compare_marks(at, base, &device.delta(base))?;
+        for (block, taken) in (0..).zip(&changes.taken) {
+            let byte = device.history.upstream_byte(&device.marks, block);
             violation(
                 u64::from(byte) == taken.saturating_sub(changes.upstream_base),
                 || format!("P3: block {block} of device {at} has {byte} in the byte map"),
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl Device {
+    /// Which tracking blocks are in the delta since a take. A piece at a time, as from an ioctl with little room.
+    fn delta(&self, base: u64) -> Vec<bool> {
+        let mut found = vec![false; self.changes.taken.len()];
+        let mut from = 0;
+        while from < found.len() as u64 {
+            from = self
+                .history
+                .changed_since(&self.marks, base, from, &mut |block, count| {
+                    found[block as usize..(block + count) as usize].fill(true);
+                    false
+                });
+        }
+        found
+    }
+
+    /// Compares a delta with the plain list of marks.
+    fn compare_marks(&self, at: usize, base: u64, found: &[bool]) -> Check {
+        let least = if self.history.exact_from() <= base {
+            base
+        } else {
+            0
+        };
+        for (block, (found, taken)) in found.iter().zip(&self.changes.taken).enumerate() {
+            violation(*found || *taken <= base, || {
+                format!(
+                    "P3: block {block} of device {at} was written since take {base}, and is not in the delta"
+                )
+            })?;
+            violation(!found || *taken > least, || {
+                format!(
+                    "P3: block {block} of device {at} is in the delta since take {base}, and was not written"
+                )
+            })?;
         }
         Ok(())
     }

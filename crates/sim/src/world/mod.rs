@@ -179,6 +179,7 @@ impl World {
             }
             Op::NoMemory => self.no_memory = Some((x % 4) as u32),
             Op::BadIo => self.bad_io = true,
+            Op::Burst => self.burst(x, y, z),
             Op::Changes => self.compare_changes(x, y)?,
         }
         self.check_bounds()
@@ -188,7 +189,7 @@ impl World {
     pub(crate) fn settle(&mut self) -> Check {
         (self.no_memory, self.bad_io) = (None, false);
         note!(self, "-- everything comes to an end");
-        for _ in 0..1_000_000 {
+        for _ in 0..20_000 {
             if !self.round()? {
                 self.check_settled()?;
                 return Ok(());

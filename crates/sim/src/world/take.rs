@@ -20,6 +20,8 @@ enum Stage {
     Close(usize),
     /// All gates are closed; the writes that passed have to end.
     Drain,
+    /// No write is in flight, and none begins.
+    Switch,
     /// So many gates are open again.
     Open(usize),
 }
@@ -46,6 +48,14 @@ impl Device {
             history,
             changes,
         }
+    }
+}
+
+impl Device {
+    /// The instant of a take.
+    pub(super) fn switch(&mut self) {
+        self.history.switch(&self.marks);
+        self.changes.take(&self.disk);
     }
 }
 
@@ -144,7 +154,8 @@ impl World {
             {
                 Stage::Drain
             }
-            Stage::Drain => {
+            Stage::Drain => Stage::Switch,
+            Stage::Switch => {
                 self.switch(serial, &devices);
                 Stage::Open(0)
             }
@@ -178,7 +189,7 @@ impl World {
     }
 
     /// Whether the device's history is ready for a take.
-    fn prepare(&mut self, device: usize) -> bool {
+    pub(super) fn prepare(&mut self, device: usize) -> bool {
         let device = &mut self.devices[device];
         let mut id = [0; 16];
         id[..8].copy_from_slice(&device.history.number().to_le_bytes());
@@ -192,9 +203,7 @@ impl World {
     /// The instant of the take: no write to any of the devices is in flight.
     fn switch(&mut self, serial: Serial, devices: &[usize]) {
         for device in devices {
-            let device = &mut self.devices[*device];
-            device.history.switch(&device.marks);
-            device.changes.take(&device.disk);
+            self.devices[*device].switch();
         }
         note!(self, "snapshot {serial} is taken");
         let Some(snapshot) = self

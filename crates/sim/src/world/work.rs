@@ -4,7 +4,7 @@
 use blksnap_core::cow::{Action, BatchId, CopyId};
 
 use super::writes::{call, violation};
-use super::{BLOCK, Check, Serial, State, What, World, note};
+use super::{BLOCK, Check, Serial, State, What, World, blocks_of, note};
 use crate::disk::{Content, Io};
 
 impl World {
@@ -62,7 +62,14 @@ impl World {
             Action::Release { token } if self.image_writes.contains_key(&token) => {
                 self.image_write_released(token)
             }
-            Action::Release { token } => self.send_on(token),
+            Action::Release { token } => {
+                let write = self.writes.get(&token).ok_or("a write is released twice")?;
+                let covered = member.saved.covers(blocks_of(write.start, write.sectors));
+                violation(covered, || {
+                    format!("write {token} is released before its blocks are saved")
+                })?;
+                self.send_on(token);
+            }
             Action::Store { batch, blocks } => {
                 let most = self
                     .config

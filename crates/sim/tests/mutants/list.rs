@@ -157,8 +157,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "image writers are not woken",
         &[(
             EVENTS,
-            "slot += u64::from(count);\n            while",
-            "slot += u64::from(count);\n            while false && true || false && ",
+            "storers.pop(&mut self.held.slab) {\n self.wake(id);",
+            "storers.pop(&mut self.held.slab) {\n let _ = id;",
         )],
     ),
     mutant(
@@ -170,11 +170,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[(EVENTS, "self.held.release_all();", "")],
     ),
     mutant(
-        "more stores at a time than allowed",
+        "a batch begins where another is under way",
         &[(
             EVENTS,
-            "let large = ready >= limit && ",
-            "let large = ready > 0 || ",
+            ".position(|batch| batch.blocks == 0)",
+            ".position(|_| true)",
         )],
     ),
     mutant(

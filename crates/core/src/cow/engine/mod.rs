@@ -7,7 +7,8 @@
 //! # Progress
 //!
 //! A held write needs copies of the blocks of its range that are on the origin alone. Writes for which not all are planned, because the pool is
-//! full, are *starved* and served in turns; a turn is [`TURN_BLOCKS`] blocks. A large write advances copy by copy with whatever room there is: one
+//! full, are *starved* and served in turns; a turn is four of the
+//! largest copies. A large write advances copy by copy with whatever room there is: one
 //! block is enough. Copies that are read are stored whenever no store is under way, so the pool gets room again without
 //! the help of anyone who waits for it.
 //!
@@ -34,8 +35,8 @@ use crate::cow::map::{BlockMap, Place};
 use crate::fallible::{bytes, filled};
 use crate::{BlockRange, NoMemory};
 
-/// Blocks for which a starved write may plan copies before it is the next one's turn: 1 MiB.
-const TURN_BLOCKS: u32 = 256;
+/// Copies of the largest size for which a starved write may plan before it is the next one's turn.
+const TURN_COPIES: u32 = 4;
 
 /// Copies that are stored together; no copies while the entry is free.
 #[derive(Default)]

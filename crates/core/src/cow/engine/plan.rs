@@ -3,7 +3,7 @@
 
 use super::copies::State;
 use super::held::Kind;
-use super::{Engine, TURN_BLOCKS};
+use super::{Engine, TURN_COPIES};
 use crate::cow::lazy::LazyCell;
 use crate::cow::map::{Place, GROUP_BLOCKS};
 use crate::cow::saved::{Saved, SavedPage};
@@ -106,7 +106,7 @@ impl Engine {
         if self.turn.0 != id {
             self.turn = (id, 0);
         }
-        let over = self.turn.1 >= TURN_BLOCKS;
+        let over = self.turn.1 >= TURN_COPIES * self.limits.copy_blocks;
         if over {
             self.turn.1 = 0;
         }
