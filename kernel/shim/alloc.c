@@ -11,7 +11,7 @@
 
 void *bsk_alloc(size_t size, size_t align, bool zero)
 {
-	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | (zero ? __GFP_ZERO : 0);
+	gfp_t gfp = GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | (zero ? __GFP_ZERO : 0);
 	unsigned int scope;
 	void *ptr;
 
@@ -21,6 +21,7 @@ void *bsk_alloc(size_t size, size_t align, bool zero)
 	if (align > 8)
 		size = size < PAGE_SIZE ? roundup_pow_of_two(max(size, align)) : ALIGN(size, PAGE_SIZE);
 
+	/* RETRY_MAYFAIL: small allocations without I/O would otherwise be tried for ever. */
 	scope = memalloc_noio_save();
 	ptr = kvmalloc(size, gfp);
 	memalloc_noio_restore(scope);

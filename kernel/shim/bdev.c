@@ -8,37 +8,37 @@
 #include <linux/xarray.h>
 #include "snap.h"
 
-static char bsk_holder[] = "blksnap";
+/* An open device. Its address is the holder of an exclusive open, so that two of ours exclude each other too. */
+struct bsk_bdev {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	struct file *file;
+#else
+	struct block_device *bdev;
+	fmode_t mode;
+#endif
+};
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-/* The handle is the file that bdev_file_open_* made. */
-static long opened(struct file *f, void **out)
+static int open_path(struct bsk_bdev *h, const char *path, bool exclusive)
 {
-	if (IS_ERR(f))
-		return PTR_ERR(f);
-	*out = f;
-	return 0;
+	h->file = bdev_file_open_by_path(path, BLK_OPEN_READ | BLK_OPEN_WRITE, exclusive ? h : NULL, NULL);
+	return PTR_ERR_OR_ZERO(h->file);
 }
 
-long bsk_bdev_open_path(const char *path, bool exclusive, void **out)
+static int open_dev(struct bsk_bdev *h, dev_t dev)
 {
-	return opened(bdev_file_open_by_path(path, BLK_OPEN_READ | BLK_OPEN_WRITE,
-					     exclusive ? bsk_holder : NULL, NULL), out);
+	h->file = bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
+	return PTR_ERR_OR_ZERO(h->file);
 }
 
-long bsk_bdev_open_dev(u32 major, u32 minor, void **out)
+static void close_dev(struct bsk_bdev *h)
 {
-	return opened(bdev_file_open_by_dev(MKDEV(major, minor), BLK_OPEN_READ, NULL, NULL), out);
+	bdev_fput(h->file);
 }
 
-void bsk_bdev_close(void *h)
+static struct block_device *device_of(struct bsk_bdev *h)
 {
-	bdev_fput(h);
-}
-
-void *bsk_bdev_of(void *h)
-{
-	return file_bdev(h);
+	return file_bdev(h->file);
 }
 
 static int freeze(struct block_device *bdev)
@@ -51,51 +51,28 @@ static void thaw(struct block_device *bdev)
 	bdev_thaw(bdev);
 }
 #else
-struct bsk_bdev {
-	struct block_device *bdev;
-	fmode_t mode;
-};
-
-static long opened(struct block_device *bdev, fmode_t mode, void **out)
+static int open_path(struct bsk_bdev *h, const char *path, bool exclusive)
 {
-	struct bsk_bdev *h;
-
-	if (IS_ERR(bdev))
-		return PTR_ERR(bdev);
-	h = kmalloc(sizeof(*h), GFP_KERNEL);
-	if (!h) {
-		blkdev_put(bdev, mode);
-		return -ENOMEM;
-	}
-	h->bdev = bdev;
-	h->mode = mode;
-	*out = h;
-	return 0;
+	h->mode = FMODE_READ | FMODE_WRITE | (exclusive ? FMODE_EXCL : 0);
+	h->bdev = blkdev_get_by_path(path, h->mode, exclusive ? h : NULL);
+	return PTR_ERR_OR_ZERO(h->bdev);
 }
 
-long bsk_bdev_open_path(const char *path, bool exclusive, void **out)
+static int open_dev(struct bsk_bdev *h, dev_t dev)
 {
-	fmode_t mode = FMODE_READ | FMODE_WRITE | (exclusive ? FMODE_EXCL : 0);
-
-	return opened(blkdev_get_by_path(path, mode, exclusive ? bsk_holder : NULL), mode, out);
+	h->mode = FMODE_READ;
+	h->bdev = blkdev_get_by_dev(dev, h->mode, NULL);
+	return PTR_ERR_OR_ZERO(h->bdev);
 }
 
-long bsk_bdev_open_dev(u32 major, u32 minor, void **out)
+static void close_dev(struct bsk_bdev *h)
 {
-	return opened(blkdev_get_by_dev(MKDEV(major, minor), FMODE_READ, NULL), FMODE_READ, out);
-}
-
-void bsk_bdev_close(void *handle)
-{
-	struct bsk_bdev *h = handle;
-
 	blkdev_put(h->bdev, h->mode);
-	kfree(h);
 }
 
-void *bsk_bdev_of(void *h)
+static struct block_device *device_of(struct bsk_bdev *h)
 {
-	return ((struct bsk_bdev *)h)->bdev;
+	return h->bdev;
 }
 
 static int freeze(struct block_device *bdev)
@@ -108,6 +85,47 @@ static void thaw(struct block_device *bdev)
 	thaw_bdev(bdev);
 }
 #endif
+
+long bsk_bdev_open_path(const char *path, bool exclusive, void **out)
+{
+	struct bsk_bdev *h = kzalloc(sizeof(*h), GFP_KERNEL);
+	int err;
+
+	if (!h)
+		return -ENOMEM;
+	err = open_path(h, path, exclusive);
+	if (err)
+		kfree(h);
+	else
+		*out = h;
+	return err;
+}
+
+long bsk_bdev_open_dev(u32 major, u32 minor, void **out)
+{
+	struct bsk_bdev *h = kzalloc(sizeof(*h), GFP_KERNEL);
+	int err;
+
+	if (!h)
+		return -ENOMEM;
+	err = open_dev(h, MKDEV(major, minor));
+	if (err)
+		kfree(h);
+	else
+		*out = h;
+	return err;
+}
+
+void bsk_bdev_close(void *h)
+{
+	close_dev(h);
+	kfree(h);
+}
+
+void *bsk_bdev_of(void *h)
+{
+	return device_of(h);
+}
 
 u64 bsk_bdev_sectors(void *bdev)
 {

@@ -41,6 +41,8 @@ u64 bsk_bio_sectors(const struct bio *bio)
 
 void bsk_bio_end(struct bio *bio, int err)
 {
-	bio->bi_status = errno_to_blk_status(err);
+	/* A bio that others are chained to may hold the error of one of them. */
+	if (err)
+		bio->bi_status = errno_to_blk_status(err);
 	bio_endio(bio);
 }

@@ -3,6 +3,7 @@
 #include <linux/blkdev.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 #include <linux/wait.h>
@@ -50,29 +51,45 @@ static const struct block_device_operations bsk_disk_ops = {
 void bsk_disk_exit(void)
 {
 	wait_event(bsk_disks_gone, !atomic_read(&bsk_disks));
+	/* The last one may still be in the last instructions of gone(). */
+	synchronize_rcu_tasks();
 	ida_destroy(&bsk_disk_ids);
 }
 
-static struct gendisk *alloc(struct block_device *origin)
+/* A request to the image becomes one to the origin or to the storage: it must suit both. */
+static struct gendisk *alloc(struct block_device *origin, struct block_device *store)
 {
 	unsigned int logical = bdev_logical_block_size(origin);
 	unsigned int physical = bdev_physical_block_size(origin);
+	unsigned int dma = bdev_dma_alignment(origin);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+	struct gendisk *disk;
+#endif
+
+	if (store) {
+		logical = max_t(unsigned int, logical, bdev_logical_block_size(store));
+		dma |= bdev_dma_alignment(store);
+	}
+	physical = max(physical, logical);
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	{
 	struct queue_limits lim = {
 		.logical_block_size = logical,
 		.physical_block_size = physical,
+		.dma_alignment = dma,
 		.max_hw_sectors = 8192,
 		.io_opt = 1 << 20,
 	};
 
 	return blk_alloc_disk(&lim, NUMA_NO_NODE);
+	}
 #else
-	struct gendisk *disk = blk_alloc_disk(NUMA_NO_NODE);
-
+	disk = blk_alloc_disk(NUMA_NO_NODE);
 	if (!disk)
 		return ERR_PTR(-ENOMEM);
 	blk_queue_logical_block_size(disk->queue, logical);
 	blk_queue_physical_block_size(disk->queue, physical);
+	blk_queue_dma_alignment(disk->queue, dma);
 	blk_queue_max_hw_sectors(disk->queue, 8192);
 	blk_queue_io_opt(disk->queue, 1 << 20);
 	blk_queue_flag_set(QUEUE_FLAG_NONROT, disk->queue);
@@ -80,7 +97,7 @@ static struct gendisk *alloc(struct block_device *origin)
 #endif
 }
 
-long bsk_disk_new(void *origin, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
+long bsk_disk_new(void *origin, void *store, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
 		  void (*release)(void *ctx), void **out)
 {
 	struct bsk_disk *d = kzalloc(sizeof(*d), GFP_KERNEL);
@@ -93,7 +110,7 @@ long bsk_disk_new(void *origin, u64 sectors, void *ctx, void (*submit)(void *ctx
 		err = d->index;
 		goto free;
 	}
-	d->disk = alloc(origin);
+	d->disk = alloc(origin, store);
 	if (IS_ERR_OR_NULL(d->disk)) {
 		err = d->disk ? PTR_ERR(d->disk) : -ENOMEM;
 		goto id;

@@ -53,9 +53,9 @@ void *bsk_file_bdev(void *f)
 	return file_inode(f)->i_sb->s_bdev;
 }
 
-u64 bsk_file_size(void *f)
+bool bsk_file_same(void *a, void *b)
 {
-	return i_size_read(file_inode(f));
+	return file_inode(a) == file_inode(b);
 }
 
 long bsk_file_allocate(void *f, u64 from, u64 len)
@@ -97,7 +97,7 @@ static long transfer(struct file *f, bool write, u64 pos, struct bio_vec *bv, u3
 
 long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n)
 {
-	struct bio_vec *bv = kmalloc_array(n, sizeof(*bv), GFP_NOIO);
+	struct bio_vec *bv = kmalloc_array(n, sizeof(*bv), GFP_NOIO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	long err;
 	u32 i;
 

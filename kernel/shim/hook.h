@@ -77,6 +77,8 @@ u64 bsk_dev_end(struct block_device *bdev);	/* first sector behind it; for a who
 u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len);
 bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
+/* Sleeps: waits until bios that are in the device's queue now have ended; no new write may come meanwhile. false: time is over. */
+bool bsk_dev_settle(struct block_device *bdev, u32 ms);
 bool bsk_dev_leg(struct block_device *bdev);	/* part of an active DM, MD or bcache device */
 
 /* ---- hook_ops.c: a filter's operations, the structure's only reader ---- */
@@ -88,6 +90,7 @@ void bsk_ops_text(const void *ops, unsigned long *start, unsigned long *len);
 void *bsk_ops_submit(const void *ops);
 int bsk_ops_attach(const void *ops, void *fdev, struct block_device *bdev, u64 opt, u32 optlen, void **priv);	/* sleeps */
 int bsk_ops_may_detach(const void *ops, void *priv);			/* sleeps */
+void bsk_ops_leaving(const void *ops, void *priv);			/* atomic */
 void bsk_ops_detach(const void *ops, void *priv);			/* sleeps */
 int bsk_ops_ctl(const void *ops, void *priv, u32 cmd, u64 opt, u32 *optlen);	/* sleeps */
 

@@ -2,8 +2,13 @@
 /*
  * Facts about a block device that decide whether it can be filtered, and references to its structure.
  */
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/kernfs.h>
+#include <linux/part_stat.h>
+#include <linux/sched/mm.h>
 #include "hook.h"
 
 void bsk_dev_get(struct block_device *bdev)
@@ -57,4 +62,43 @@ bool bsk_dev_leg(struct block_device *bdev)
 	struct kobject *holders = bdev->bd_holder_dir;
 
 	return holders && holders->sd && !RB_EMPTY_ROOT(&holders->sd->dir.children);
+}
+
+static long bsk_writes_in_flight(struct block_device *disk)
+{
+	long n = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		n += part_stat_local_read_cpu(disk, in_flight[1], cpu);
+	return n;
+}
+
+/*
+ * Freezing the queue waits for all requests of a request-based device, and for bio-based ones for all that are just being
+ * submitted. What a bio-based driver (DM, MD) has under way is in the disk's statistics.
+ */
+bool bsk_dev_settle(struct block_device *bdev, u32 ms)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
+	unsigned int noio = memalloc_noio_save();
+	bool done;
+
+	blk_freeze_queue_start(q);
+	done = blk_mq_freeze_queue_wait_timeout(q, msecs_to_jiffies(ms)) > 0;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+	blk_mq_unfreeze_queue_nomemrestore(q);
+#else
+	blk_mq_unfreeze_queue(q);
+#endif
+	memalloc_noio_restore(noio);
+	if (!done || queue_is_mq(q))
+		return done;
+	while (bsk_writes_in_flight(bdev->bd_disk->part0) > 0) {
+		if (time_after(jiffies, end))
+			return false;
+		msleep(1);
+	}
+	return true;
 }

@@ -60,6 +60,14 @@ int bsk_ops_may_detach(const void *handle, void *priv)
 	return ops->may_detach ? ops->may_detach(priv) : 0;
 }
 
+void bsk_ops_leaving(const void *handle, void *priv)
+{
+	const struct blkfilter_ops *ops = handle;
+
+	if (ops->leaving)
+		ops->leaving(priv);
+}
+
 void bsk_ops_detach(const void *ops, void *priv)
 {
 	((const struct blkfilter_ops *)ops)->detach(priv);

@@ -49,10 +49,10 @@ static void bsk_io_end(struct bio *bio)
 	rcu_read_unlock();
 }
 
-struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs)
+struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs, bool wait)
 {
 	struct bio *bio = bio_alloc_bioset(bdev, vecs, write ? REQ_OP_WRITE : REQ_OP_READ,
-					   GFP_NOWAIT | __GFP_NOWARN, set);
+					   (wait ? GFP_NOIO : GFP_NOWAIT) | __GFP_NOWARN, set);
 	struct bsk_io *io;
 
 	if (!bio)
@@ -66,9 +66,10 @@ struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vec
 	return io;
 }
 
-struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector)
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector,
+			    bool wait)
 {
-	struct bio *bio = bio_alloc_clone(bdev, src, GFP_NOWAIT | __GFP_NOWARN, set);
+	struct bio *bio = bio_alloc_clone(bdev, src, (wait ? GFP_NOIO : GFP_NOWAIT) | __GFP_NOWARN, set);
 	struct bsk_io *io;
 
 	if (!bio)

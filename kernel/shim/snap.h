@@ -75,8 +75,9 @@ void bsk_bio_end(struct bio *bio, int err);		/* A */
 /* io.c: our own bios, with a tag; completion puts them on the worker's list */
 void *bsk_bioset_new(u32 pool);				/* P */
 void bsk_bioset_free(void *set);			/* P */
-struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs);	/* P, does not wait; NULL */
-struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector); /* P, does not wait; NULL */
+/* wait: until others give theirs back */
+struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs, bool wait);	/* P; NULL */
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector, bool wait); /* P; NULL */
 bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off);
 void bsk_io_tag(struct bsk_io *io, u64 a, u64 b);
 u64 bsk_io_tag_a(const struct bsk_io *io);
@@ -106,7 +107,7 @@ void bsk_bdev_thaw(void *token);			/* P */
 long bsk_file_open(const char *path, bool *is_bdev, void **out);	/* P */
 void bsk_file_close(void *f);
 void *bsk_file_bdev(void *f);				/* the block device under its file system, or NULL */
-u64 bsk_file_size(void *f);
+bool bsk_file_same(void *a, void *b);			/* one file, opened twice */
 long bsk_file_allocate(void *f, u64 from, u64 len);	/* P */
 long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n);	/* P */
 /* Transfers between the file and len bytes of bio from its byte `from`. */
@@ -118,7 +119,8 @@ void bsk_noreclaim_end(unsigned int saved);
 
 /* disk.c: an image's block device */
 void bsk_disk_exit(void);				/* P: waits for the last image to go */
-long bsk_disk_new(void *origin, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
+/* store: the device under the storage, or NULL */
+long bsk_disk_new(void *origin, void *store, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
 		  void (*release)(void *ctx), void **out);	/* P */
 long bsk_disk_add(void *disk);				/* P */
 void bsk_disk_del(void *disk, bool added);		/* P: del_gendisk, put; release(ctx) after the last user */

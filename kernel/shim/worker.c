@@ -6,6 +6,7 @@
  */
 #include <linux/bio.h>
 #include <linux/llist.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
@@ -70,20 +71,25 @@ void bsk_worker_start(struct bsk_worker *w, void *ctx)
 
 void bsk_worker_kick(struct bsk_worker *w)
 {
+	/* The read side: see bsk_worker_stop. */
+	rcu_read_lock();
 	if (smp_load_acquire(&w->live))
 		queue_work(w->wq, &w->work);
+	rcu_read_unlock();
 }
 
 void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
 {
+	rcu_read_lock();
 	if (smp_load_acquire(&w->live))
-		queue_delayed_work(w->wq, &w->later, msecs_to_jiffies(ms));
+		mod_delayed_work(w->wq, &w->later, msecs_to_jiffies(ms));
+	rcu_read_unlock();
 }
 
 /*
- * Pushers and completions touch the worker inside a read side, also after the
- * thing they pushed was dealt with: so the grace period first, then no kick
- * sees it live, then what is queued is cancelled.
+ * A completion touches the worker inside a read side, also after the thing it
+ * pushed was dealt with; so does each kick. After the grace period none sees it
+ * live, and what is queued is cancelled.
  */
 void bsk_worker_stop(struct bsk_worker *w)
 {

@@ -21,6 +21,7 @@ unsafe extern "C" {
         name: *const u8,
         attach: unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_void, u32, *mut *mut c_void) -> c_int,
         may_detach: unsafe extern "C" fn(*mut c_void) -> c_int,
+        leaving: unsafe extern "C" fn(*mut c_void),
         detach: unsafe extern "C" fn(*mut c_void),
         ctl: unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *mut u32) -> c_int,
         submit: unsafe extern "C" fn(*mut c_void, *mut c_void, u64, u64, u32) -> c_int,
@@ -103,7 +104,14 @@ unsafe extern "C" {
     // io.c
     pub(crate) fn bsk_bioset_new(pool: u32) -> *mut c_void;
     pub(crate) fn bsk_bioset_free(set: *mut c_void);
-    pub(crate) fn bsk_io_new(set: *mut c_void, bdev: *mut c_void, write: bool, sector: u64, vecs: u32) -> *mut c_void;
+    pub(crate) fn bsk_io_new(
+        set: *mut c_void,
+        bdev: *mut c_void,
+        write: bool,
+        sector: u64,
+        vecs: u32,
+        wait: bool,
+    ) -> *mut c_void;
     pub(crate) fn bsk_io_clone(
         set: *mut c_void,
         bdev: *mut c_void,
@@ -111,6 +119,7 @@ unsafe extern "C" {
         from: u32,
         len: u32,
         sector: u64,
+        wait: bool,
     ) -> *mut c_void;
     pub(crate) fn bsk_io_add_page(io: *mut c_void, page: *mut c_void, len: u32, off: u32) -> bool;
     pub(crate) fn bsk_io_tag(io: *mut c_void, a: u64, b: u64);
@@ -145,7 +154,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_file_open(path: *const u8, is_bdev: *mut bool, out: *mut *mut c_void) -> c_long;
     pub(crate) fn bsk_file_close(f: *mut c_void);
     pub(crate) fn bsk_file_bdev(f: *mut c_void) -> *mut c_void;
-    pub(crate) fn bsk_file_size(f: *mut c_void) -> u64;
+    pub(crate) fn bsk_file_same(a: *mut c_void, b: *mut c_void) -> bool;
     pub(crate) fn bsk_file_allocate(f: *mut c_void, from: u64, len: u64) -> c_long;
     pub(crate) fn bsk_file_write_pages(f: *mut c_void, pos: u64, pages: *const *mut c_void, n: u32) -> c_long;
     pub(crate) fn bsk_file_rw_bio(f: *mut c_void, write: bool, pos: u64, bio: *mut c_void, from: u32, len: u32) -> c_long;
@@ -157,6 +166,7 @@ unsafe extern "C" {
     // disk.c
     pub(crate) fn bsk_disk_new(
         origin: *mut c_void,
+        store: *mut c_void,
         sectors: u64,
         ctx: *mut c_void,
         submit: unsafe extern "C" fn(*mut c_void, *mut c_void),
@@ -238,6 +248,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_name(bdev: *mut c_void, name: *mut u8, len: u32) -> u32;
     pub(crate) fn bsk_dev_zoned(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
+    pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32) -> bool;
     pub(crate) fn bsk_dev_leg(bdev: *mut c_void) -> bool;
 
     // hook_ops.c
@@ -256,6 +267,7 @@ unsafe extern "C" {
         private: *mut *mut c_void,
     ) -> c_int;
     pub(crate) fn bsk_ops_may_detach(ops: *const c_void, private: *mut c_void) -> c_int;
+    pub(crate) fn bsk_ops_leaving(ops: *const c_void, private: *mut c_void);
     pub(crate) fn bsk_ops_detach(ops: *const c_void, private: *mut c_void);
     pub(crate) fn bsk_ops_ctl(ops: *const c_void, private: *mut c_void, cmd: u32, opt: u64, optlen: *mut u32) -> c_int;
 

@@ -62,6 +62,12 @@ struct blkfilter_ops {
 	/* Sleeps. An error refuses a detach by ioctl. Not asked when the device goes away or the filter unregisters. NULL: yes. */
 	int (*may_detach)(void *priv);
 
+	/*
+	 * ATOMIC. Bios are about to pass unseen: the attachment ends, and detach() follows. Called before the first one does, so that
+	 * a filter whose word depends on seeing all of them can take it back. NULL: nothing.
+	 */
+	void (*leaving)(void *priv);
+
 	/* Sleeps. No submit() and no ctl() is running or will run. Bios still held must be sent on or ended here. */
 	void (*detach)(void *priv);
 

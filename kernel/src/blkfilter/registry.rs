@@ -4,7 +4,7 @@
 //!
 //! # Phases of an attachment
 //!
-//! 1. `New`: in the list, so that nobody else attaches; the filter's `attach()` is running.
+//! 1. `New`: in the list, so that nobody else attaches; the filter's `attach()` is running, or writes from before are ending.
 //! 2. `Live`: shown bios. Control requests count themselves in `users`.
 //! 3. `Leaving`: claimed by the one that takes it off; no new users. See [`leave`].
 //! 4. Out of the list. Bios that were in flight may still end: until then the structure stays, and blkfilter.ko with it.
@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kern::hook::control::{drain_wait, grace, Control, Guard};
+use kern::hook::control::{drain_wait, grace, grace_tasks, Control, Guard};
 use kern::hook::dev::{Caller, Device};
 use kern::hook::ops::Ops;
 use kern::hook::table::Removed;
@@ -57,6 +57,9 @@ static REGISTRY: Control<Registry> = Control::new(Registry { filters: Vec::new()
 /// How long taking off waits for bios in flight before it leaves the rest to the worker.
 const DRAIN_MS: u32 = 2000;
 
+/// How long attaching waits for bios that were under way before.
+const SETTLE_MS: u32 = 5000;
+
 impl Registry {
     fn of_device(&mut self, device: &Device) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|e| e.attachment.device() == device)
@@ -85,7 +88,7 @@ pub(crate) fn unregister(ops: Ops) {
     REGISTRY.lock().filters.retain(|f| f.ops != ops);
 }
 
-/// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, or what the filter says. Sleeps.
+/// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, `ETIMEDOUT`, or what the filter says. Sleeps.
 pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, optlen: u32) -> Result {
     let mut registry = REGISTRY.lock();
     let filter = registry.filters.iter().find(|f| f.ops.name() == name && !f.leaving).ok_or(Errno::ENOENT)?;
@@ -101,21 +104,41 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     registry.entries.try_push(entry).map_err(|_| Errno::ENOMEM)?;
     drop(registry);
 
-    let result = attachment.filter().attach(&attachment, device, caller, opt, optlen);
+    if let Err(e) = attachment.filter().attach(&attachment, device, caller, opt, optlen) {
+        let mut registry = REGISTRY.lock();
+        registry.entries.retain(|e| !Arc::ptr_eq(&e.attachment, &attachment));
+        registry.changed();
+        return Err(e);
+    }
+
+    let registry = REGISTRY.lock();
+    TABLE.insert(attachment.clone());
+    watch(true);
+    drop(registry);
+    let settled = settle(&attachment);
 
     let mut registry = REGISTRY.lock();
-    match result {
-        Ok(()) => {
-            if let Some(entry) = registry.of(&attachment) {
-                entry.phase = Phase::Live;
-            }
-            TABLE.insert(attachment);
-            watch(true);
-        }
-        Err(_) => registry.entries.retain(|e| !Arc::ptr_eq(&e.attachment, &attachment)),
+    if let Some(entry) = registry.of(&attachment) {
+        entry.phase = if settled { Phase::Live } else { Phase::Leaving };
     }
     registry.changed();
-    result
+    if !settled {
+        leave(registry, &attachment);
+        pr_warn!("cannot attach to {device}: writes begun before did not end within {SETTLE_MS} ms");
+        return Err(Errno::ETIMEDOUT);
+    }
+    Ok(())
+}
+
+/// Every write that is not shown has ended when this is done: those that were past the hook before the attachment stood in the
+/// table are in nobody's count, and a snapshot taken at once would not wait for them. Whether it succeeded. Sleeps.
+fn settle(attachment: &Attachment) -> bool {
+    // Who was between the hook and the device's queue is in the queue now.
+    grace_tasks();
+    attachment.gate_close();
+    let settled = attachment.device().settle(SETTLE_MS);
+    attachment.gate_open();
+    settled
 }
 
 /// Whether a filter can do its work on a device. The log says why not.
@@ -216,6 +239,7 @@ pub(crate) fn part_gone(device: &Device) {
         entry.phase = Phase::Leaving;
         entry.by_worker = true;
         let attachment = entry.attachment.clone();
+        attachment.filter().leaving();
         entry.removed = TABLE.remove(&attachment);
         drop(registry);
         attachment.queue();
@@ -231,8 +255,11 @@ fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachment>) {
         registry.wait();
     }
     let blind = registry.of(attachment).and_then(|e| e.removed.take());
-    let removed = blind.or_else(|| TABLE.remove(attachment));
-    if !registry.entries.iter().any(|e| e.phase == Phase::Live) {
+    let removed = blind.or_else(|| {
+        attachment.filter().leaving();
+        TABLE.remove(attachment)
+    });
+    if !registry.entries.iter().any(|e| e.phase != Phase::Leaving) {
         watch(false);
     }
     drop(registry);

@@ -22,6 +22,9 @@ use crate::snapshot::{self, Phase};
 use crate::store::Store;
 use crate::take;
 
+/// Nobody's writes are held at a gate for longer than this.
+const GATE_MOST_MS: u32 = 60_000;
+
 /// An open control file.
 pub(crate) struct ControlSession {
     bound: Mutex<Vec<[u8; 16]>>,
@@ -61,8 +64,7 @@ impl Session for ControlSession {
 impl Drop for ControlSession {
     fn drop(&mut self) {
         for id in core::mem::take(&mut *self.bound.lock()) {
-            // Gone already if somebody destroyed it.
-            let _ = snapshot::destroy(&id);
+            snapshot::abandon(&id);
         }
     }
 }
@@ -79,7 +81,10 @@ impl ControlSession {
             extended::BLKSNAP_STORE_PATH => store_at(UserPtr::new(asked.path), asked.limit)?,
             _ => return Err(Errno::EINVAL),
         };
-        let timeout_ms = if asked.gate_timeout_ms == 0 { extended::BLKSNAP_GATE_TIMEOUT_MS } else { asked.gate_timeout_ms };
+        let timeout_ms = match asked.gate_timeout_ms {
+            0 => extended::BLKSNAP_GATE_TIMEOUT_MS,
+            ms => ms.min(GATE_MOST_MS),
+        };
         let snapshot = snapshot::create(store, timeout_ms)?;
         asked.id = snapshot.id;
         let kept = if bound { self.bound.lock().try_push(snapshot.id).map_err(|_| Errno::ENOMEM) } else { Ok(()) };

@@ -19,6 +19,9 @@ use crate::tracking::Tracking;
 /// Bytes of the map, or of extents, that go to the caller at once, so that no lock is held meanwhile.
 const SLICE: usize = 1024;
 
+/// Ranges that can be marked in one command.
+const RANGES_MOST: u32 = 1 << 20;
+
 pub(crate) fn command(device: &Device, cmd: u32, opt: UserPtr, optlen: &mut u32) -> Result {
     match cmd {
         ctl::BLKFILTER_CTL_BLKSNAP_CBTINFO => answer(opt, optlen, &cbt_info(device)?),
@@ -132,6 +135,9 @@ fn cbt_map(device: &Device, asked: CbtMap) -> Result {
 fn cbt_dirty(device: &Device, asked: CbtDirty) -> Result {
     let tracking = current(device)?;
     let from = UserPtr::new(asked.dirty_sectors);
+    if asked.count > RANGES_MOST {
+        return Err(Errno::EINVAL);
+    }
     // All of it is checked before any of it is done.
     for mark in [false, true] {
         for i in 0..u64::from(asked.count) {

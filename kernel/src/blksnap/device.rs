@@ -22,7 +22,7 @@ use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::{Attachment, Filter};
-use kern::pr_info;
+use kern::{pr_err, pr_info};
 use kern::sync::{Class, Mutex, RcuArc};
 use kern::user::UserPtr;
 
@@ -119,7 +119,13 @@ impl Filter for Device {
             return Err(Errno::ENODEV);
         }
         let device = kern::alloc::try_arc(Device::new(at, device)?)?;
-        registry::get()?.lock().add_device(device.clone())?;
+        let registry = registry::get()?;
+        let mut lists = registry.lock();
+        if lists.snapshots.iter().any(|s| s.store.is_on(device.block_device())) {
+            pr_err!("the device is the difference storage of a snapshot, whose writes are not tracked");
+            return Err(Errno::EBUSY);
+        }
+        lists.add_device(device.clone())?;
         Ok(device)
     }
 
@@ -127,11 +133,22 @@ impl Filter for Device {
         if snapshot::holds_taken(self) { Err(Errno::EBUSY) } else { Ok(()) }
     }
 
+    fn leaving(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        // The image must not answer any more when the first write passes unseen.
+        self.cow.with(|cow| {
+            if let Some(cow) = cow {
+                cow.blind(Errno::ENODEV);
+            }
+        });
+    }
+
     fn detach(self: Arc<Self>) {
         self.gone.store(true, Ordering::SeqCst);
         snapshot::forget_device(&self);
-        if let Some(cow) = self.set_cow(None) {
+        if let Some(cow) = self.cow.get() {
             cow.fail(Errno::ENODEV);
+            self.set_cow(None);
             cow.flush_held();
         }
         if let Ok(registry) = registry::get() {
@@ -154,11 +171,12 @@ impl Filter for Device {
                 mark();
                 return Some(bio);
             };
-            // A discard that will be dropped changes nothing.
-            if op != Op::Discard || !cow.needs(sector, sectors) {
+            if op != Op::Discard {
                 mark();
+                return cow.check(bio, sector, sectors);
             }
-            cow.check(bio, sector, sectors)
+            // A discard that is held will be dropped, and changes nothing.
+            cow.check(bio, sector, sectors).inspect(|_| mark())
         })
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Member {
 pub(crate) struct Inner {
     pub(crate) phase: Phase,
     pub(crate) members: Vec<Member>,
+    /// To be destroyed at the end of the take: its owner went away meanwhile.
+    pub(crate) abandoned: bool,
     pub(crate) gate_ns: u64,
     pub(crate) taken_ns: u64,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Snapshot {
 /// Makes a snapshot without devices. Sleeps.
 pub(crate) fn create(store: Arc<Store>, gate_timeout_ms: u32) -> Result<Arc<Snapshot>> {
     let made = (|| {
-        let inner = Inner { phase: Phase::Created, members: Vec::new(), gate_ns: 0, taken_ns: 0 };
+        let inner = Inner { phase: Phase::Created, members: Vec::new(), abandoned: false, gate_ns: 0, taken_ns: 0 };
         kern::alloc::try_arc(Snapshot {
             id: uuid(),
             store: store.clone(),
@@ -71,7 +73,17 @@ pub(crate) fn create(store: Arc<Store>, gate_timeout_ms: u32) -> Result<Arc<Snap
         })
     })();
     let added = made.and_then(|snapshot| {
-        registry::get()?.lock().add_snapshot(snapshot.clone())?;
+        let registry = registry::get()?;
+        let mut lists = registry.lock();
+        if lists.snapshots.iter().any(|s| s.store.same_file(&store)) {
+            pr_err!("the file is the difference storage of another snapshot; choose another one");
+            return Err(Errno::EBUSY);
+        }
+        if lists.devices.iter().any(|d| !d.is_gone() && store.is_on(d.block_device())) {
+            pr_err!("the block device is tracked, so that it cannot be difference storage; detach it or choose another one");
+            return Err(Errno::EBUSY);
+        }
+        lists.add_snapshot(snapshot.clone())?;
         Ok(snapshot)
     });
     if added.is_err() {
@@ -102,6 +114,15 @@ pub(crate) fn add(id: &[u8; 16], device: &Device) -> Result {
     inner.members.try_push(Member { device: device.clone(), cow: None, disk: None }).map_err(|_| Errno::ENOMEM)
 }
 
+/// Destroys a snapshot whose owner went away, now or when the take that another one began has ended. Sleeps.
+pub(crate) fn abandon(id: &[u8; 16]) {
+    if let Some(snapshot) = registry::get().ok().and_then(|r| r.snapshot(id)) {
+        snapshot.inner.lock().abandoned = true;
+    }
+    // Gone already if somebody destroyed it; being taken if the taker will.
+    let _ = destroy(id);
+}
+
 /// Destroys a snapshot: its images go, writers are not held any more, memory and storage are free. Sleeps.
 /// `ENODEV`: there is none; `EBUSY`: it is being taken.
 pub(crate) fn destroy(id: &[u8; 16]) -> Result {
@@ -129,17 +150,16 @@ fn take_apart(registry: &Registry, snapshot: &Snapshot) {
     let members = {
         let mut inner = snapshot.inner.lock();
         inner.members.iter_mut().for_each(|m| {
-            if let Some(cow) = m.device.set_cow(None) {
+            // Failed first: from the moment that writes pass unseen, the image must not answer.
+            if let Some(cow) = &m.cow {
                 cow.fail(Errno::ESHUTDOWN);
             }
+            m.device.set_cow(None);
         });
         core::mem::take(&mut inner.members)
     };
     for mut member in members {
-        // In this order: readers of the image get errors, the image's device goes, then I/O under way is waited for.
-        if let Some(cow) = &member.cow {
-            cow.fail(Errno::ESHUTDOWN);
-        }
+        // The image's device goes, then I/O under way is waited for.
         drop(member.disk.take());
         if let Some(cow) = member.cow.take() {
             cow.close();

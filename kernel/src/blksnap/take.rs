@@ -4,7 +4,7 @@
 //!
 //! 1. Memory, origins and images are made, change histories prepared: all that may fail or last.
 //! 2. File systems are frozen, so that they are clean.
-//! 3. The gate: new writes wait, those in flight are waited for. Its time is bounded; past that the take fails and nothing
+//! 3. The gate of each device closes: new writes wait, those in flight are waited for. Its time is bounded; past that the take fails and nothing
 //!    has changed.
 //! 4. The instant: each device's tracking switches, its copy-on-write is set. Nothing here can fail.
 //! 5. The gate opens, file systems thaw, the images appear.
@@ -22,7 +22,7 @@ use kern::vec::TryPush;
 use crate::cow::Cow;
 use crate::device::Device;
 use crate::registry::{self, Registry};
-use crate::snapshot::{Phase, Snapshot};
+use crate::snapshot::{self, Phase, Snapshot};
 
 /// One device's part. Taken apart when dropped before it was handed over.
 struct Part {
@@ -34,8 +34,8 @@ struct Part {
 impl Drop for Part {
     fn drop(&mut self) {
         let Some(cow) = self.cow.take() else { return };
-        self.device.set_cow(None);
         cow.fail(Errno::ESHUTDOWN);
+        self.device.set_cow(None);
         self.disk = None;
         cow.close();
     }
@@ -69,15 +69,27 @@ pub(crate) fn take(id: &[u8; 16]) -> Result {
         }
         inner.phase = Phase::Taking;
     }
+    stacked_first(&mut parts);
     let taken = take_parts(&registry, &snapshot, &mut parts);
     // A failed take is taken apart before anybody may try again.
     if taken.is_err() {
         drop(core::mem::take(&mut parts));
     }
+    let (result, abandoned) = settle(&snapshot, taken, &mut parts);
+    if abandoned {
+        // Whoever it was bound to went away meanwhile.
+        let _ = snapshot::destroy(id);
+        return Err(Errno::ESRCH);
+    }
+    result
+}
+
+/// Hands the parts over, or goes back to before the take.
+fn settle(snapshot: &Snapshot, taken: Result<Instant>, parts: &mut [Part]) -> (Result, bool) {
     let mut inner = snapshot.inner.lock();
-    match taken {
+    let result = match taken {
         Ok(instant) => {
-            for part in &mut parts {
+            for part in parts {
                 if let Some(member) = inner.members.iter_mut().find(|m| Arc::ptr_eq(&m.device, &part.device)) {
                     (member.cow, member.disk) = (part.cow.take(), part.disk.take());
                 }
@@ -91,7 +103,18 @@ pub(crate) fn take(id: &[u8; 16]) -> Result {
             inner.phase = Phase::Created;
             Err(e)
         }
-    }
+    };
+    (result, inner.abandoned)
+}
+
+/// A loop device is finished by writes to the file system that its file is on: it is frozen and drained first, and the highest of
+/// them before the others.
+fn stacked_first(parts: &mut [Part]) {
+    const LOOP_MAJOR: u32 = 7;
+    parts.sort_unstable_by_key(|part| match part.device.number() {
+        (LOOP_MAJOR, minor) => (0, u32::MAX - minor),
+        (_, minor) => (1, minor),
+    });
 }
 
 fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> Result<Instant> {
@@ -99,7 +122,10 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
     for part in parts.iter_mut() {
         let cow = Cow::new(&part.device, &snapshot.store, &snapshot.events, share)?;
         part.cow = Some(cow.clone());
-        part.disk = Some(kern::alloc::try_arc(Disk::new(cow.origin(), cow.tracking.sectors, &cow)?)?);
+        let origin = cow.origin()?;
+        let disk = snapshot.store.on_device(|under| Disk::new(&origin, Some(under), cow.tracking.sectors, &cow));
+        let disk = disk.unwrap_or_else(|| Disk::new(&origin, None, cow.tracking.sectors, &cow))?;
+        part.disk = Some(kern::alloc::try_arc(disk)?);
     }
     let frozen = freeze(parts)?;
     for part in parts.iter() {
@@ -115,7 +141,7 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
             return Err(Errno::ENODEV);
         }
         if let Some(cow) = &part.cow {
-            let now = part.device.tracking_for(cow.origin().sectors())?;
+            let now = part.device.tracking_for(cow.origin()?.sectors())?;
             if !Arc::ptr_eq(&now, &cow.tracking) {
                 return Err(Errno::ESTALE);
             }
@@ -131,7 +157,7 @@ fn freeze(parts: &[Part]) -> Result<Vec<Frozen>> {
     let mut frozen = Vec::new();
     for part in parts {
         let Some(cow) = &part.cow else { continue };
-        let one = cow.origin().freeze().inspect_err(|e| {
+        let one = cow.origin()?.freeze().inspect_err(|e| {
             let (major, minor) = part.device.number();
             pr_warn!("cannot freeze the file system on device {major}:{minor}: {e}; no snapshot is taken");
         })?;
@@ -143,9 +169,7 @@ fn freeze(parts: &[Part]) -> Result<Vec<Frozen>> {
 fn gate(registry: &Registry, snapshot: &Snapshot, parts: &[Part]) -> Result<Instant> {
     let _one_at_a_time = registry.gate.lock();
     let begin = monotonic_ns();
-    for part in parts {
-        part.device.attachment().gate_close();
-    }
+    // One after the other: writes of a device that is stacked on another one must pass that one's gate to end.
     let drained = drain(snapshot.gate_timeout_ms, begin, parts);
     let taken_ns = real_ns();
     if drained.is_ok() {
@@ -164,6 +188,7 @@ fn gate(registry: &Registry, snapshot: &Snapshot, parts: &[Part]) -> Result<Inst
 
 fn drain(timeout_ms: u32, begin: u64, parts: &[Part]) -> Result {
     for part in parts {
+        part.device.attachment().gate_close();
         let spent = (monotonic_ns().saturating_sub(begin) / 1_000_000) as u32;
         part.device.attachment().gate_drain(timeout_ms.saturating_sub(spent).max(1)).inspect_err(|e| {
             let (major, minor) = part.device.number();

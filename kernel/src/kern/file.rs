@@ -50,10 +50,10 @@ impl File {
         Some(f(&unsafe { BlockDevice::from_raw(device) }))
     }
 
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        // SAFETY: open.
-        unsafe { sys::bsk_file_size(self.0.as_ptr()) }
+    /// Whether both are the same file.
+    pub fn same(&self, other: &File) -> bool {
+        // SAFETY: both open.
+        unsafe { sys::bsk_file_same(self.0.as_ptr(), other.0.as_ptr()) }
     }
 
     /// Sets space aside. Sleeps, with I/O.

@@ -45,6 +45,9 @@ pub trait Filter: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Bios are about to pass unseen: the attachment ends, [`Filter::detach`] follows. Atomic.
+    fn leaving(&self) {}
+
     /// The filter is taken off. No [`Filter::submit`] and no [`Filter::ctl`] is running or will run. Bios still held must be
     /// sent on here. The block device may be gone when this returns. Sleeps.
     fn detach(self: Arc<Self>);
@@ -120,7 +123,7 @@ impl<F: Filter> Registration<F> {
         let name = F::NAME.as_ptr().cast();
         // SAFETY: the name is static and ends in NUL; the callbacks are those of the same `F`, and Registration's drop takes
         // them back before the module goes.
-        let result = unsafe { sys::bsk_filter_register(name, attach::<F>, may_detach::<F>, detach::<F>, ctl::<F>, submit::<F>) };
+        let result = unsafe { sys::bsk_filter_register(name, attach::<F>, may_detach::<F>, leaving::<F>, detach::<F>, ctl::<F>, submit::<F>) };
         Errno::check(result).map(|_| Registration(PhantomData))
     }
 }
@@ -162,6 +165,12 @@ unsafe extern "C" fn may_detach<F: Filter>(private: *mut c_void) -> c_int {
     // SAFETY: INVARIANT above; the count is not taken back before `detach`, which blkfilter calls later.
     let state = unsafe { &*private.cast::<F>() };
     state.may_detach().map_or_else(Errno::to_c, |()| 0)
+}
+
+unsafe extern "C" fn leaving<F: Filter>(private: *mut c_void) {
+    // SAFETY: INVARIANT above; the count is not taken back before `detach`, which blkfilter calls later.
+    let state = unsafe { &*private.cast::<F>() };
+    state.leaving();
 }
 
 unsafe extern "C" fn detach<F: Filter>(private: *mut c_void) {

@@ -3,8 +3,8 @@
 //! Our own I/O to block devices: reads of an origin, transfers with a difference storage device.
 //!
 //! An [`Io`] is built, tagged and sent; when it completes it lies on the list of the worker it was sent with, as a [`Done`].
-//! The memory comes from a [`Pool`] with reserves. Building one does not wait: with `ENOMEM`, others are under way, and it can be
-//! tried again when one of them has come back and was dropped.
+//! The memory comes from a [`Pool`] with reserves. Who drops the [`Done`]s must not wait for one when
+//! building another: with `ENOMEM`, others are under way, and it tries again when one of them has come back.
 
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
@@ -50,7 +50,8 @@ pub struct Tag(pub u64, pub u64);
 pub struct Io(NonNull<c_void>);
 
 impl Io {
-    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. Does not wait: `ENOMEM`. At most 256 pages, and they must stay untouched
+    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. With `wait` it sleeps until there is memory for
+    /// it, else `ENOMEM`. At most 256 pages, and they must stay untouched
     /// until the completion: the caller keeps them.
     pub fn pages<'a>(
         pool: &Pool,
@@ -58,12 +59,13 @@ impl Io {
         write: bool,
         sector: u64,
         bytes: u64,
+        wait: bool,
         pages: impl ExactSizeIterator<Item = &'a Page>,
     ) -> Result<Io> {
         let n = pages.len() as u32;
         let mut left = bytes;
         // SAFETY: pool and device are live; process context.
-        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n) }).ok_or(Errno::ENOMEM)?;
+        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n, wait) }).ok_or(Errno::ENOMEM)?;
         let io = Io(raw);
         for page in pages {
             let len = left.min(u64::from(PAGE_SIZE)) as u32;
@@ -76,10 +78,10 @@ impl Io {
         Ok(io)
     }
 
-    /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. Does not wait: `ENOMEM`.
-    pub fn part(pool: &Pool, device: &BlockDevice, bio: &Bio, from: u32, len: u32, sector: u64) -> Result<Io> {
+    /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. `wait` as above.
+    pub fn part(pool: &Pool, device: &BlockDevice, bio: &Bio, (from, len): (u32, u32), sector: u64, wait: bool) -> Result<Io> {
         // SAFETY: all are live; process context.
-        let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, sector) };
+        let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, sector, wait) };
         NonNull::new(raw).map(Io).ok_or(Errno::ENOMEM)
     }
 

@@ -88,7 +88,7 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
         unsafe { sys::bsk_worker_kick(self.raw.as_ptr()) };
     }
 
-    /// Runs it after `ms` milliseconds, or sooner when that was asked before. Atomic.
+    /// Runs it after `ms` milliseconds; the last call counts. Atomic.
     pub fn kick_in(&self, ms: u32) {
         // SAFETY: `raw` is live until `self` is dropped.
         unsafe { sys::bsk_worker_kick_in(self.raw.as_ptr(), ms) };

@@ -27,7 +27,8 @@ impl Serve for Cow {
         if bio.op() == Op::Read {
             self.image_reads.fetch_add(1, Ordering::Relaxed);
             if self.saved.untouched(self.range(&bio)) {
-                let Err(bio) = forward(&self.pool, &self.origin, bio, self) else { return };
+                let Ok(origin) = self.origin() else { return self.end_request(bio, Err(Errno::EIO)) };
+                let Err(bio) = forward(&self.pool, &origin, bio, self) else { return };
                 return self.worker.push(List::Requests, bio);
             }
         }

@@ -29,7 +29,7 @@ mod stats;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use blksnap_core::BlockRange;
 use blksnap_core::cow::{BatchId, CopyId, Engine, LazyCell, Limits, Saved, SavedPage};
@@ -41,7 +41,7 @@ use kern::io::Pool;
 use kern::lazy::Once;
 use kern::misc::{Param, monotonic_ns, param};
 use kern::page::Page;
-use kern::sync::{Class, Mutex, Wait};
+use kern::sync::{Class, Mutex, RcuArc, Wait};
 use kern::vec::TryPush;
 use kern::worker::{List, Queue, Worker};
 
@@ -101,7 +101,8 @@ pub(crate) struct Cow {
     slow: Worker<Cow, 1>,
     device: Arc<Device>,
     attachment: Attachment,
-    origin: Open,
+    /// Gone when closed.
+    origin: RcuArc<Open>,
     sectors: u64,
     saved: Saved<Lazy>,
     state: Mutex<State>,
@@ -109,6 +110,8 @@ pub(crate) struct Cow {
     finished: Mutex<Vec<slow::Finished>>,
     /// 0, or the errno of the failure.
     failure: AtomicI32,
+    /// The failure was told to the log and the events.
+    told: AtomicBool,
     /// Own I/O and jobs under way.
     outstanding: AtomicU32,
     /// Image requests not yet ended.
@@ -155,13 +158,14 @@ impl Cow {
             slow: Worker::new(Queue::Slow)?,
             device: device.clone(),
             attachment: device.attachment().clone(),
-            origin,
+            origin: RcuArc::empty(),
             sectors,
             saved: Saved::new(blocks).map_err(|_| Errno::ENOMEM)?,
             state: Mutex::new(Class::Cow, state)?,
             jobs: Mutex::new(Class::Jobs, Vec::new())?,
             finished: Mutex::new(Class::Jobs, Vec::new())?,
             failure: AtomicI32::new(0),
+            told: AtomicBool::new(false),
             outstanding: AtomicU32::new(0),
             requests: AtomicU32::new(0),
             image_reads: AtomicU64::new(0),
@@ -172,14 +176,15 @@ impl Cow {
             number,
             tracking,
         })?;
+        cow.origin.replace(Some(kern::alloc::try_arc(origin)?));
         cow.worker.start(&cow);
         cow.slow.start(&cow);
         Ok(cow)
     }
 
     /// The device that is copied.
-    pub(crate) fn origin(&self) -> &Open {
-        &self.origin
+    pub(crate) fn origin(&self) -> Result<Arc<Open>> {
+        self.origin.get().ok_or(Errno::EIO)
     }
 
     /// A write of `sectors` sectors from `sector` of the device: gives it back to pass, or keeps it. Atomic.
@@ -189,11 +194,6 @@ impl Cow {
         }
         self.worker.push(List::Held, bio);
         None
-    }
-
-    /// Whether a discard of the range may simply not happen: a block of it is still needed. Atomic.
-    pub(crate) fn needs(&self, sector: u64, sectors: u64) -> bool {
-        !self.saved.covers(BlockRange::of_sectors(sector, sectors))
     }
 
     /// The errno it failed with.
@@ -206,17 +206,26 @@ impl Cow {
 
     /// Gives the snapshot of this device up: writers go on, the image gives `EIO`. Sleeps.
     pub(crate) fn fail(&self, error: Errno) {
-        // INVARIANT: `failure` before `release_all` (inside Engine::fail): whoever sees writes pass also sees the failure.
-        if self.failure.compare_exchange(0, i32::from(error.number()), Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return;
-        }
+        self.blind(error);
+        // Also by who comes second: nobody may go on before the engine has failed.
         self.state.lock().engine.fail(&self.saved);
         self.worker.kick();
+        if self.told.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let error = self.failure().unwrap_or(error);
         if error != Errno::ESHUTDOWN {
             let (major, minor) = self.device.number();
             kern::pr_err!("snapshot of device {major}:{minor} is lost: {error}; the device itself goes on");
             self.events.push(What::Corrupted { device: (major, minor), error });
         }
+    }
+
+    /// The first part of [`Cow::fail`], for atomic context: the image gives `EIO`, writes pass. Those held wait for the rest.
+    pub(crate) fn blind(&self, error: Errno) {
+        // INVARIANT: `failure` before `release_all`: whoever sees writes pass also sees the failure.
+        let _ = self.failure.compare_exchange(0, i32::from(error.number()), Ordering::AcqRel, Ordering::Acquire);
+        self.saved.release_all();
     }
 
     /// Ends it; the device must not show it to writers any more, and its image must be gone. Sleeps until all I/O has ended.
@@ -232,6 +241,13 @@ impl Cow {
         self.slow.stop();
         // Whatever came in before the device let go of us.
         self.flush_held();
+        // Somebody may keep the image open for long: what it needed is free now.
+        self.origin.replace(None);
+        let (copies, spare) = {
+            let mut state = self.state.lock();
+            (core::mem::take(&mut state.copies), core::mem::take(&mut state.spare))
+        };
+        drop((copies, spare));
     }
 
     /// Waits until no write is held any more, after a failure. Sleeps.

@@ -149,7 +149,8 @@ impl Cow {
             Source::Origin if request.write => Err(Errno::EIO),
             Source::Origin => {
                 let sector = block * BLOCK_SECTORS + at.skip / 512;
-                let Ok(io) = Io::part(&self.pool, &self.origin, &request.bio, at.from, at.len, sector) else {
+                let origin = self.origin()?;
+                let Ok(io) = Io::part(&self.pool, &origin, &request.bio, (at.from, at.len), sector, false) else {
                     return request.deferred.try_push((block, count)).map_err(|_| Errno::ENOMEM);
                 };
                 request.origin.try_push((block, count)).map_err(|_| Errno::ENOMEM)?;
@@ -174,7 +175,7 @@ impl Cow {
             }
             Source::Store { slot } => {
                 let pos = slot * SLOT + at.skip;
-                if let Backend::Memory(memory) = &self.store.backend {
+                if let Backend::Memory(memory) = &*self.store.backend()? {
                     return memory.transfer(request.write, pos, &request.bio, at.from, at.len);
                 }
                 let (bio, write) = (request.bio.clone(), request.write);
@@ -207,7 +208,6 @@ impl Cow {
             if stalled && request.result.is_ok() && state.stalled.try_push(id).is_ok() {
                 // Nothing of this pass could be sent: the worker comes back to it.
                 (request.deferred, request.pending) = (moved, 1);
-                self.worker.kick_in(1);
                 return;
             }
             for (start, count) in core::mem::take(&mut request.origin) {

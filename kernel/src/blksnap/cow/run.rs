@@ -19,6 +19,7 @@ use kern::worker::{List, Work};
 use super::slow::{Finished, Job};
 use super::{Cow, Pages, Token, copy_index};
 use crate::events::What;
+use crate::store::memory::Memory;
 use crate::store::{Backend, Slots};
 
 /// What a completion is of: in the upper half of the tag's first number.
@@ -193,36 +194,42 @@ impl Cow {
             *state.copies.get_mut(copy_index(copy)).ok_or(Errno::EIO)? = Some(pages.clone());
             pages
         };
-        self.send_read(copy, range, &pages)
+        self.send_read(copy, range, &pages).map(|_| ())
     }
 
-    /// Sends the read of a copy whose pages are there, or puts it off until a bio comes back.
-    fn send_read(&self, copy: CopyId, range: BlockRange, pages: &Pages) -> Result {
+    /// Sends the read of a copy whose pages are there; `false`: put off until a bio comes back.
+    fn send_read(&self, copy: CopyId, range: BlockRange, pages: &Pages) -> Result<bool> {
         let sector = range.start * blksnap_core::BLOCK_SECTORS;
         let bytes = (range.count * blksnap_core::BLOCK_SECTORS).min(self.sectors.saturating_sub(sector)) * 512;
-        let Ok(io) = Io::pages(&self.pool, &self.origin, false, sector, bytes, pages.iter()) else {
-            self.worker.kick_in(MEMORY_MS);
-            return self.state.lock().unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM);
+        let origin = self.origin()?;
+        let Ok(io) = Io::pages(&self.pool, &origin, false, sector, bytes, false, pages.iter()) else {
+            self.state.lock().unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM)?;
+            return Ok(false);
         };
         self.outstanding.fetch_add(1, Ordering::AcqRel);
         io.submit(Tag(READ | u64::from(copy.0), 0), &self.worker);
-        Ok(())
+        Ok(true)
     }
 
     /// Reads and requests that had to wait for a bio.
     fn retry_io(&self) {
-        let (unread, stalled) = {
-            let mut state = self.state.lock();
-            (core::mem::take(&mut state.unread), core::mem::take(&mut state.stalled))
-        };
-        for &(copy, range) in &unread {
-            let pages = self.state.lock().copies.get(copy_index(copy)).and_then(Option::clone);
-            if let (Some(pages), None) = (pages, self.failure()) {
-                if let Err(e) = self.send_read(copy, range, &pages) {
-                    self.fail(e);
-                }
+        loop {
+            let next = {
+                let mut state = self.state.lock();
+                let next = state.unread.pop();
+                next.map(|(copy, range)| (copy, range, state.copies.get(copy_index(copy)).and_then(Option::clone)))
+            };
+            let Some((copy, range, Some(pages))) = next else { break };
+            if self.failure().is_some() {
+                break;
+            }
+            match self.send_read(copy, range, &pages) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => self.fail(e),
             }
         }
+        let stalled = core::mem::take(&mut self.state.lock().stalled);
         for &id in &stalled {
             self.resume(id);
         }
@@ -254,7 +261,6 @@ impl Cow {
             Slots::At(slot) => self.store_at(batch, slot).map(|()| true),
             Slots::Later => {
                 self.state.lock().waiting.try_push((batch, blocks)).map_err(|_| Errno::ENOMEM)?;
-                self.worker.kick_in(GROWTH_MS);
                 Ok(false)
             }
             Slots::Full => {
@@ -265,8 +271,8 @@ impl Cow {
     }
 
     fn store_at(&self, batch: BatchId, slot: u64) -> Result {
-        if let Backend::Memory(_) = &self.store.backend {
-            self.keep(batch, slot)?;
+        if let Backend::Memory(memory) = &*self.store.backend()? {
+            self.keep(memory, batch, slot)?;
             self.store_done(batch, slot, Ok(()));
             return Ok(());
         }
@@ -282,8 +288,7 @@ impl Cow {
     }
 
     /// In memory, the pages stay where they are, and fresh ones take their place for later copies.
-    fn keep(&self, batch: BatchId, slot: u64) -> Result {
-        let Backend::Memory(memory) = &self.store.backend else { return Ok(()) };
+    fn keep(&self, memory: &Memory, batch: BatchId, slot: u64) -> Result {
         let mut slot = slot;
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -313,19 +318,26 @@ impl Cow {
         if self.failure().is_some() {
             return;
         }
-        let (held, since) = {
+        let (held, since, again_ms) = {
             let state = self.state.lock();
-            (state.tokens.len(), state.progress_ns)
+            let again_ms = if !state.unread.is_empty() || !state.stalled.is_empty() {
+                MEMORY_MS
+            } else if !state.waiting.is_empty() {
+                GROWTH_MS
+            } else {
+                WATCH_MS
+            };
+            (state.tokens.len(), state.progress_ns, again_ms)
         };
-        if held == 0 {
+        if held == 0 && again_ms == WATCH_MS {
             return;
         }
         let limit_ns = u64::from(param(Param::StoreTimeout).max(1)) * 1_000_000_000;
-        if monotonic_ns().saturating_sub(since) > limit_ns {
+        if held > 0 && monotonic_ns().saturating_sub(since) > limit_ns {
             self.fail(Errno::ETIMEDOUT);
             self.worker.kick();
         } else {
-            self.worker.kick_in(WATCH_MS);
+            self.worker.kick_in(again_ms);
         }
     }
 }

@@ -47,27 +47,36 @@ impl Cow {
 
     /// Does a job: `Some` when it is finished, `None` when its I/O will complete.
     fn job(&self, job: Job) -> Option<Finished> {
-        match (job, &self.store.backend) {
+        let backend = match self.store.backend() {
+            Ok(backend) => backend,
+            Err(e) => return Some(job.failed(e)),
+        };
+        match (job, &*backend) {
             (Job::Store { batch, slot, pages }, Backend::File(file)) => {
                 let result = refs(&pages).and_then(|p| file.write(slot * SLOT, &p));
                 Some(Finished::Store { batch, slot, result })
             }
             (Job::Store { batch, slot, pages }, Backend::Device(device)) => {
-                let sent = refs(&pages).and_then(|p| {
+                let io = refs(&pages).and_then(|p| {
                     let bytes = p.len() as u64 * SLOT;
-                    let io = patiently(|| Io::pages(&self.pool, device, true, slot * (SLOT / 512), bytes, p.iter().copied()))?;
-                    // The pages stay in the state's copies until the engine hears of the completion.
-                    io.submit(Tag(STORE | u64::from(batch.0), slot), &self.worker);
-                    Ok(())
+                    Io::pages(&self.pool, device, true, slot * (SLOT / 512), bytes, true, p.iter().copied())
                 });
-                sent.err().map(|e| Finished::Store { batch, slot, result: Err(e) })
+                // The pages stay in the state's copies until the engine hears of the completion; then nobody else may hold them.
+                drop(pages);
+                match io {
+                    Ok(io) => {
+                        io.submit(Tag(STORE | u64::from(batch.0), slot), &self.worker);
+                        None
+                    }
+                    Err(e) => Some(Finished::Store { batch, slot, result: Err(e) }),
+                }
             }
             (Job::Part { request, bio, write, pos, from, len }, Backend::File(file)) => {
                 let result = file.transfer(write, pos, &bio, from, len);
                 Some(Finished::Part { request, result })
             }
             (Job::Part { request, bio, pos, from, len, .. }, Backend::Device(device)) => {
-                let sent = patiently(|| Io::part(&self.pool, device, &bio, from, len, pos / 512));
+                let sent = Io::part(&self.pool, device, &bio, (from, len), pos / 512, true);
                 drop(bio);
                 match sent {
                     Ok(io) => {
@@ -77,20 +86,16 @@ impl Cow {
                     Err(e) => Some(Finished::Part { request, result: Err(e) }),
                 }
             }
-            (Job::Store { batch, slot, .. }, Backend::Memory(_)) => {
-                Some(Finished::Store { batch, slot, result: Err(Errno::EIO) })
-            }
-            (Job::Part { request, .. }, Backend::Memory(_)) => Some(Finished::Part { request, result: Err(Errno::EIO) }),
+            (job, Backend::Memory(_)) => Some(job.failed(Errno::EIO)),
         }
     }
 }
 
-/// The slow worker may wait for a bio: the fast one gives them back.
-fn patiently(make: impl Fn() -> Result<Io>) -> Result<Io> {
-    loop {
-        match make() {
-            Err(Errno::ENOMEM) => kern::misc::sleep_ms(1),
-            made => return made,
+impl Job {
+    fn failed(self, error: Errno) -> Finished {
+        match self {
+            Job::Store { batch, slot, .. } => Finished::Store { batch, slot, result: Err(error) },
+            Job::Part { request, .. } => Finished::Part { request, result: Err(error) },
         }
     }
 }
@@ -113,9 +118,10 @@ impl Work<1> for Cow {
             }
             for job in jobs {
                 let Some(done) = self.job(job) else { continue };
-                // Told by a list that was given room when it could be, else by giving the snapshot up: a lost result must not
-                // leave a request waiting.
-                if let Err(lost) = self.finished.lock().try_push(done) {
+                // The fast worker waits for this lock, and so it is not held while reclaiming. A result without room gives the
+                // snapshot up, but must not leave a request waiting.
+                let told = kern::file::without_reclaim(|| self.finished.lock().try_push(done));
+                if let Err(lost) = told {
                     self.lost(lost);
                 }
                 self.worker.kick();

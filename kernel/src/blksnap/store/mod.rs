@@ -18,7 +18,7 @@ use kern::errno::{Errno, Result};
 use kern::file::{File, Opened};
 use kern::misc::{Param, param};
 use kern::pr_warn;
-use kern::sync::{Class, SpinLock};
+use kern::sync::{Class, RcuArc, SpinLock};
 use kern::worker::{Queue, Work, Worker};
 
 use memory::Memory;
@@ -38,7 +38,7 @@ pub(crate) enum Backend {
 
 /// A difference storage.
 pub(crate) struct Store {
-    pub(crate) backend: Backend,
+    backend: RcuArc<Backend>,
     space: SpinLock<StoreSpace>,
     grower: Worker<Store>,
     growing: AtomicBool,
@@ -88,23 +88,48 @@ impl Store {
 
     fn of(backend: Backend, space: StoreSpace, limited: bool) -> Result<Arc<Store>> {
         let store = Store {
-            backend,
+            backend: RcuArc::empty(),
             space: SpinLock::new(Class::Store, space)?,
             grower: Worker::new(Queue::Slow)?,
             growing: AtomicBool::new(false),
             limited,
         };
+        store.backend.replace(Some(kern::alloc::try_arc(backend)?));
         let store = kern::alloc::try_arc(store)?;
         store.grower.start(&store);
         Ok(store)
     }
 
-    /// Whether it lies on `device`, which then must not be in the snapshot: each copy would write to what is copied.
+    /// What the slots are; `EIO` when it is closed. Another reference, so that closing waits for nobody.
+    pub(crate) fn backend(&self) -> Result<Arc<Backend>> {
+        self.backend.get().ok_or(Errno::EIO)
+    }
+
+    /// Runs `f` with the block device that it is, or that its file lies on.
+    pub(crate) fn on_device<R>(&self, f: impl FnOnce(&BlockDevice) -> R) -> Option<R> {
+        match &*self.backend().ok()? {
+            Backend::Memory(_) => None,
+            Backend::File(file) => file.on_device(f),
+            Backend::Device(own) => Some(f(own)),
+        }
+    }
+
+    /// Whether it is on `device`, which then must not be in the snapshot: each copy would write to what is copied.
     pub(crate) fn lies_on(&self, device: &BlockDevice) -> bool {
-        match &self.backend {
-            Backend::Memory(_) => false,
-            Backend::File(file) => file.on_device(|under| under.overlaps(device)).unwrap_or(false),
-            Backend::Device(own) => own.overlaps(device),
+        self.on_device(|own| own.overlaps(device)).unwrap_or(false)
+    }
+
+    /// Whether it is a block device that overlaps `device`. Its writes are ours, and nobody tracks or copies for them: so such a device
+    /// can be neither tracked nor in a snapshot.
+    pub(crate) fn is_on(&self, device: &BlockDevice) -> bool {
+        self.backend().is_ok_and(|b| matches!(&*b, Backend::Device(own) if own.overlaps(device)))
+    }
+
+    /// Whether both use the same file.
+    pub(crate) fn same_file(&self, other: &Store) -> bool {
+        match (self.backend(), other.backend()) {
+            (Ok(a), Ok(b)) => matches!((&*a, &*b), (Backend::File(a), Backend::File(b)) if a.same(b)),
+            _ => false,
         }
     }
 
@@ -134,22 +159,24 @@ impl Store {
 
     /// Bytes of kernel memory it holds.
     pub(crate) fn memory(&self) -> u64 {
-        match &self.backend {
-            Backend::Memory(m) => m.bytes(),
+        match self.backend().as_deref() {
+            Ok(Backend::Memory(m)) => m.bytes(),
             _ => 0,
         }
     }
 
-    /// Ends the growing. Nothing may be asked of it afterwards. Sleeps.
+    /// Gives up what it holds, after the last I/O. Sleeps.
     pub(crate) fn close(&self) {
         self.grower.stop();
+        self.backend.replace(None);
     }
 }
 
 impl Work for Store {
     /// Grows, as far as it is wanted.
     fn run(&self) {
-        let Backend::File(file) = &self.backend else { return };
+        let Ok(backend) = self.backend() else { return };
+        let Backend::File(file) = &*backend else { return };
         if self.growing.swap(true, Ordering::Acquire) {
             return;
         }

@@ -91,3 +91,9 @@ pub fn grace() {
     // SAFETY: process context, as this function demands.
     unsafe { sys::bsk_grace() }
 }
+
+/// Sleeps until every task has slept, or has left the kernel: whoever was running at the call has come to a stop since.
+pub fn grace_tasks() {
+    // SAFETY: process context, as this function demands.
+    unsafe { sys::bsk_grace_tasks() }
+}

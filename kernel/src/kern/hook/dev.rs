@@ -82,6 +82,12 @@ impl Device {
         unsafe { sys::bsk_dev_dax(self.raw()) }
     }
 
+    /// Waits until the bios in its queue have ended; whether they did in time. No new write may come meanwhile. Sleeps.
+    pub fn settle(&self, timeout_ms: u32) -> bool {
+        // SAFETY: referenced, and open: its queue is there.
+        unsafe { sys::bsk_dev_settle(self.raw(), timeout_ms) }
+    }
+
     /// Whether an active DM, MD or bcache device is made of it.
     pub fn is_leg(&self) -> bool {
         // SAFETY: referenced.

@@ -110,6 +110,12 @@ impl Private {
         Errno::check(unsafe { sys::bsk_ops_may_detach(self.ops.raw(), self.state.load(Ordering::Acquire)) }).map(|_| ())
     }
 
+    /// Tells the filter that bios are about to pass unseen. Before [`Private::detach`]. Atomic.
+    pub fn leaving(&self) {
+        // SAFETY: attached, and detach comes later.
+        unsafe { sys::bsk_ops_leaving(self.ops.raw(), self.state.load(Ordering::Acquire)) }
+    }
+
     /// Tells the filter that it is detached. Once, last. Sleeps.
     pub fn detach(&self) {
         // SAFETY: attached, and nobody else calls the filter for this attachment any more.
