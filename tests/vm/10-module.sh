@@ -40,7 +40,7 @@ t_attach_detach_under_load() {
         snapc detach "$(node $B)"
     done
     stop_loads
-    stamp prove $A:$W/a.journal $B:$W/b.journal
+    stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
 }
 
 t_rmmod_attached_under_load() {
@@ -56,7 +56,7 @@ t_rmmod_attached_under_load() {
         modprobe blksnap
     done
     stop_loads
-    stamp prove $A:$W/a.journal $B:$W/b.journal
+    stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
 }
 
 t_rmmod_with_snapshot_under_load() {
@@ -72,5 +72,5 @@ t_rmmod_with_snapshot_under_load() {
     rmmod blkfilter
     sleep 0.2
     stop_loads
-    stamp prove $A:$W/a.journal
+    stamp prove $A:$W/a.journal --foreign
 }

@@ -19,7 +19,7 @@ check_origin() {
         stamp prove $W/image1:$W/1.journal --after "$BEFORE" --before "$AFTER"
     fi
     destroy
-    load "$target" $W/2.journal --first 1000000 --seed 3
+    load "$target" $W/2.journal --seed 3
     sleep 0.4
     snapshot $STORE -- "$device"
     sleep 0.2

@@ -152,7 +152,8 @@ fn in_guest(
     out: &Path,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Option<String>> {
-    let share = vm::share("demo");
+    let claim = vm::claim("demo")?;
+    let share = vm::share(&claim.name);
     cache::remove_tree(&share)?;
     fs::create_dir_all(&share)?;
     fs::write(share.join("demo.sh"), include_str!("../demo/demo.sh"))?;
@@ -165,7 +166,7 @@ export SCRATCH=/scratch OUT=/host/demo
 exec bash /host/demo.sh
 ";
     let spec = Spec {
-        name: "demo".into(),
+        name: claim.name.clone(),
         kernel,
         memory_mib: 1536,
         cpus: 2,

@@ -13,7 +13,7 @@ use crate::tools::{self, Kernel, Tree};
 use crate::{cache, sh};
 
 const PACKAGES: &[&str] = &[
-    "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs", "dosfstools", "fio", "qemu-utils", "kmod", "udev", "dmsetup",
+    "util-linux", "fdisk", "e2fsprogs", "xfsprogs", "btrfs-progs", "dosfstools", "fio", "qemu-utils", "kmod", "udev", "dmsetup",
     "mdadm", "lvm2", "jq", "procps", "psmisc", "strace", "busybox-static", "xxd", "thin-provisioning-tools",
 ];
 

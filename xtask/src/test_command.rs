@@ -181,15 +181,15 @@ pub(crate) fn client(setup: &Setup) -> Result<PathBuf> {
 fn one_kernel(setup: &Setup, kernel: &Kernel, list: &[PathBuf], name: &str, tally: &mut Tally) -> Result<()> {
     let series = &kernel.series;
     sh::say(format!("tests in a virtual machine with {}", kernel.release));
-    let run = format!("test-{series}");
-    let tests = vm::share(&run).join("tests");
+    let claim = vm::claim(&format!("test-{series}"))?;
+    let tests = vm::share(&claim.name).join("tests");
     cache::remove_tree(&tests)?;
     fs::create_dir_all(&tests)?;
     for entry in fs::read_dir(sh::root().join("tests/vm"))? {
         sh::copy_into(&entry?.path(), &tests)?;
     }
     let spec = Spec {
-        name: run,
+        name: claim.name.clone(),
         kernel,
         memory_mib: 1536,
         cpus: 2,

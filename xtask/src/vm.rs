@@ -76,6 +76,28 @@ impl Outcome {
     }
 }
 
+/// A run's name, held as long as this lives: two runs at once get two folders.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// The name.
+    pub(crate) name: String,
+    _lock: File,
+}
+
+/// Claims a name for a run: the one given, or that with a number.
+pub(crate) fn claim(base: &str) -> Result<Claim> {
+    for number in 1..100 {
+        let name = if number == 1 { base.to_owned() } else { format!("{base}-{number}") };
+        let dir = sh::target().join("vm").join(&name);
+        fs::create_dir_all(&dir)?;
+        let lock = File::create(dir.join("lock"))?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(Claim { name, _lock: lock });
+        }
+    }
+    bail!("too many runs named {base}")
+}
+
 /// Where the exchange folder of a run is.
 pub(crate) fn share(name: &str) -> PathBuf {
     sh::target().join("vm").join(name).join("share")

@@ -73,7 +73,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = modules::folder(kernel).join("guest");
     let disks = arguments.disk.iter().enumerate().map(|(i, text)| disk(i, text)).collect::<Result<Vec<_>>>()?;
 
-    let share = vm::share(&arguments.name);
+    let claim = vm::claim(&arguments.name)?;
+    let share = vm::share(&claim.name);
     fs::create_dir_all(&share)?;
     let first = Path::new(arguments.command.first().context("no command")?);
     let script = if first.is_file() {
@@ -84,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         format!("{}\n", arguments.command.join(" "))
     };
     let spec = Spec {
-        name: arguments.name.clone(),
+        name: claim.name.clone(),
         kernel,
         memory_mib: arguments.memory,
         cpus: arguments.cpus,

@@ -57,9 +57,9 @@ pub(crate) struct Load {
     /// The longest write in bytes, up to 64 KiB
     #[arg(long, default_value_t = 32768)]
     longest: u64,
-    /// Number of the first write; goes on after an earlier load's last
-    #[arg(long, default_value_t = 1)]
-    first: u64,
+    /// Number of the first write [default: the time in nanoseconds, so that later loads have greater numbers]
+    #[arg(long)]
+    first: Option<u64>,
     /// The random numbers' seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -110,7 +110,8 @@ impl Load {
         if stripes < self.jobs {
             bail!("{} is too small for {} writers", self.target.display(), self.jobs);
         }
-        let sequence = AtomicU64::new(self.first);
+        let first = self.first.unwrap_or_else(now_ns);
+        let sequence = AtomicU64::new(first);
         let stop = AtomicBool::new(false);
         let results: Vec<Result<Vec<Entry>>> = thread::scope(|scope| {
             let writers: Vec<_> = (0..self.jobs)
@@ -147,7 +148,7 @@ impl Load {
             "{} writes, {} bytes, last sequence {}, slowest {} us",
             entries.len(),
             entries.iter().map(|e| e.sectors * 512).sum::<u64>(),
-            entries.last().map_or(self.first.saturating_sub(1), |e| e.sequence),
+            entries.last().map_or(first.saturating_sub(1), |e| e.sequence),
             slowest / 1000
         );
         Ok(())
