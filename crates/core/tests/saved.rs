@@ -52,12 +52,15 @@ proptest! {
             let clipped = range.clip(blocks);
             let expected = oracle[clipped.start as usize..clipped.end() as usize].iter().all(|saved| *saved);
             prop_assert_eq!(saved.covers(range), expected);
+            let untouched = oracle[clipped.start as usize..clipped.end() as usize].iter().all(|saved| !*saved);
+            prop_assert_eq!(saved.untouched(range), untouched);
         }
         // Each block was stored once.
         prop_assert_eq!(slot, oracle.iter().filter(|saved| **saved).count() as u64);
         prop_assert_eq!(engine.stats().saved_blocks, slot);
         saved.release_all();
-        assert!(saved.covers(BlockRange { start: 0, count: u64::MAX }));
+        let all = BlockRange { start: 0, count: u64::MAX };
+        assert!(saved.covers(all) && !saved.untouched(all));
     }
 }
 

@@ -18,7 +18,7 @@ pub struct StoreSpace {
     capacity: u64,
     limit: u64,
     portion: u64,
-    /// Slots that were asked for in vain.
+    /// Most slots that were asked for in vain, at any time: others may have had what was there since.
     missed: u64,
 }
 
@@ -41,10 +41,9 @@ impl StoreSpace {
     pub fn allocate(&mut self, count: u32) -> Option<u64> {
         let (slot, count) = (self.used, u64::from(count));
         if count > self.capacity - self.used {
-            self.missed = count;
+            self.missed = self.missed.max(count);
             return None;
         }
-        self.missed = 0;
         self.used += count;
         Some(slot)
     }

@@ -125,7 +125,14 @@ impl World {
                 pieces: 1,
             },
         );
-        self.read_piece(number, 0, sectors, None)?;
+        let Member { saved, device, .. } = &self.snapshots[at].members[which];
+        if (x / 256).is_multiple_of(2) && saved.untouched(blocks_of(start, sectors)) {
+            // The way without a lock, which half of the readers try.
+            let io = Io::read(start, sectors, What::ReadFast(number, *device));
+            self.start_piece(number, io);
+        } else {
+            self.read_piece(number, 0, sectors, None)?;
+        }
         self.read_piece_done(number);
         Ok(())
     }
@@ -237,6 +244,24 @@ impl World {
     ) -> Check {
         if !failed {
             self.read_piece(number, at, data.len(), Some(data))?;
+        }
+        self.read_piece_done(number);
+        Ok(())
+    }
+
+    pub(super) fn fast_read_done(&mut self, number: u64, data: &[Content], failed: bool) -> Check {
+        if let Some(read) = self.reads.get(&number).filter(|_| !failed) {
+            let range = blocks_of(read.start, data.len());
+            let snapshot = self
+                .snapshots
+                .iter()
+                .find(|snapshot| snapshot.serial == read.serial);
+            let member = snapshot.and_then(|snapshot| snapshot.members.get(read.member));
+            if member.is_some_and(|member| member.saved.untouched(range)) {
+                self.check_read(number, 0, data)?;
+            } else {
+                self.read_piece(number, 0, data.len(), None)?;
+            }
         }
         self.read_piece_done(number);
         Ok(())

@@ -47,6 +47,8 @@ enum What {
     Store(Serial, usize, BatchId, u64),
     /// A piece of an image read, from the origin, a device; the place of the piece in the read.
     ReadOrigin(u64, usize, usize),
+    /// A whole image read, from the origin, a device: nothing of it was copied when it began.
+    ReadFast(u64, usize),
     /// A piece of an image read, from the store; the place of the piece in the read.
     ReadStore(u64, Serial, usize),
     /// A piece of an image write, into the store.
@@ -284,6 +286,7 @@ impl World {
                 self.store_done(serial, member, batch, slot, io.fails)?
             }
             What::ReadOrigin(read, _, at) => self.origin_read_done(read, at, &io.data, io.fails)?,
+            What::ReadFast(read, _) => self.fast_read_done(read, &io.data, io.fails)?,
             What::ReadStore(read, _, at) => self.store_read_done(read, at, &io.data, io.fails)?,
             What::WriteStore(write, serial) => self.store_write_done(write, serial, io.fails)?,
         }
@@ -304,7 +307,9 @@ fn disk_of<'a>(
             let device = find(snapshots, serial)?.members[member].device;
             Some(&mut devices[device].disk)
         }
-        What::ReadOrigin(_, device, _) => Some(&mut devices[device].disk),
+        What::ReadOrigin(_, device, _) | What::ReadFast(_, device) => {
+            Some(&mut devices[device].disk)
+        }
         What::Store(serial, ..) | What::ReadStore(_, serial, _) | What::WriteStore(_, serial) => {
             Some(&mut find(snapshots, serial)?.store)
         }
@@ -320,10 +325,14 @@ fn find(snapshots: &mut [Snapshot], serial: Serial) -> Option<&mut Snapshot> {
 /// A part of `total` sectors, chosen by two numbers: short ones more often.
 fn some_range(total: usize, place: usize, size: usize) -> (usize, usize) {
     let start = place % total;
-    let most = if size % 8 == 0 { total } else { 2 * BLOCK };
+    let most = if size.is_multiple_of(8) {
+        total
+    } else {
+        2 * BLOCK
+    };
     let sectors = (size / 8 % most + 1).min(total - start);
     // Half of them are whole blocks.
-    if size % 2 == 0 {
+    if size.is_multiple_of(2) {
         (start, sectors)
     } else {
         aligned(total, start, sectors)

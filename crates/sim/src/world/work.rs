@@ -16,7 +16,7 @@ impl World {
         let snapshot = x % self.snapshots.len();
         let member = x / 16 % self.snapshots[snapshot].members.len();
         // A worker hears of parked writes first, as it may find that they belong together.
-        if x / 256 % 2 == 0 || !self.act(snapshot, member)? {
+        if (x / 256).is_multiple_of(2) || !self.act(snapshot, member)? {
             self.tell_engine(snapshot, member)?;
         }
         self.bury();

@@ -319,6 +319,22 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         )],
     ),
     mutant(
+        "an image read without a lock does not look again",
+        &[(
+            IMAGE,
+            "member.is_some_and(|member| member.saved.untouched(range))",
+            "member.is_some() && range.count > 0",
+        )],
+    ),
+    mutant(
+        "a range is untouched if one block of a word is",
+        &[(
+            SAVED,
+            "word.load(Ordering::Acquire) & mask == 0",
+            "word.load(Ordering::Acquire) & mask != mask",
+        )],
+    ),
+    mutant(
         "a failed store counts as a good one",
         &[(
             WORK,
