@@ -119,6 +119,8 @@ void bsk_module_release(void);
 #define bsk_arg(fregs, n)	((n) == 0 ? (fregs)->regs.di : (n) == 1 ? (fregs)->regs.si : (fregs)->regs.dx)
 #define bsk_divert(fregs, fn)	ftrace_instruction_pointer_set(fregs, (unsigned long)(fn))
 #endif
+/* Permanent: kernel.ftrace_enabled cannot be switched off while we are here, which would let bios go unseen. */
+#define BSK_HOOK_FLAGS	(FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT)
 struct bsk_hook {
 	const char *function;
 	struct ftrace_ops ops;

@@ -45,7 +45,7 @@ static void notrace bsk_on_submit(unsigned long ip, unsigned long caller, struct
 
 struct bsk_hook bsk_hook_bio = {
 	.function = "submit_bio_noacct",
-	.ops = { .func = bsk_on_submit, .flags = FTRACE_OPS_FL_IPMODIFY },
+	.ops = { .func = bsk_on_submit, .flags = BSK_HOOK_FLAGS },
 };
 
 void bsk_watch(bool on)

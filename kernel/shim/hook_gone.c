@@ -48,7 +48,7 @@ static void notrace bsk_on_del(unsigned long ip, unsigned long caller, struct ft
 
 struct bsk_hook bsk_hook_gone = {
 	.function = "del_gendisk",
-	.ops = { .func = bsk_on_del, .flags = FTRACE_OPS_FL_IPMODIFY },
+	.ops = { .func = bsk_on_del, .flags = BSK_HOOK_FLAGS },
 };
 
 bool bsk_disk_dying(void *disk)

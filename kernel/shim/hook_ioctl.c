@@ -37,7 +37,7 @@ static void notrace bsk_on_ioctl(unsigned long ip, unsigned long caller, struct 
 
 struct bsk_hook bsk_hook_ioctl = {
 	.function = "blkdev_ioctl",
-	.ops = { .func = bsk_on_ioctl, .flags = FTRACE_OPS_FL_IPMODIFY },
+	.ops = { .func = bsk_on_ioctl, .flags = BSK_HOOK_FLAGS },
 };
 
 #ifdef CONFIG_COMPAT
@@ -55,7 +55,7 @@ static void notrace bsk_on_compat_ioctl(unsigned long ip, unsigned long caller, 
 
 struct bsk_hook bsk_hook_compat_ioctl = {
 	.function = "compat_blkdev_ioctl",
-	.ops = { .func = bsk_on_compat_ioctl, .flags = FTRACE_OPS_FL_IPMODIFY },
+	.ops = { .func = bsk_on_compat_ioctl, .flags = BSK_HOOK_FLAGS },
 };
 #else
 struct bsk_hook bsk_hook_compat_ioctl;

@@ -217,7 +217,11 @@ impl Attachment {
 
     /// Waits until no bio is in flight. Sleeps.
     pub(crate) fn gate_drain(&self, timeout_ms: u32) -> Result {
-        if drain_wait(&|| self.idle(), timeout_ms) { Ok(()) } else { Err(Errno::ETIMEDOUT) }
+        if drain_wait(&|| self.idle(), timeout_ms) {
+            Ok(())
+        } else {
+            Err(Errno::ETIMEDOUT)
+        }
     }
 
     /// Bios that waited go on.

@@ -55,7 +55,8 @@ impl Counts {
 
     /// Whether none was in flight at some moment of the call.
     pub(crate) fn idle(&self) -> bool {
-        let sum = |of: fn(&Slot) -> &AtomicU64| self.0.iter().fold(0u64, |n, slot| n.wrapping_add(of(slot).load(Ordering::SeqCst)));
+        let sum =
+            |of: fn(&Slot) -> &AtomicU64| self.0.iter().fold(0u64, |n, slot| n.wrapping_add(of(slot).load(Ordering::SeqCst)));
         let finished = sum(|slot| &slot.finished);
         finished == sum(|slot| &slot.started)
     }

@@ -59,5 +59,9 @@ pub(crate) fn ioctl(device: &Device, cmd: u32, caller: &Caller) -> Result {
 }
 
 fn alive(device: &Device) -> Result {
-    if device.is_dying() { Err(Errno::ENODEV) } else { Ok(()) }
+    if device.is_dying() {
+        Err(Errno::ENODEV)
+    } else {
+        Ok(())
+    }
 }

@@ -35,7 +35,11 @@ errnos! {
 impl Errno {
     /// From a C return value: zero and above is success and is given back, below is an error.
     pub fn check(value: c_int) -> Result<c_int> {
-        if value < 0 { Err(Errno::from_c(value)) } else { Ok(value) }
+        if value < 0 {
+            Err(Errno::from_c(value))
+        } else {
+            Ok(value)
+        }
     }
 
     /// From a negative C return value. What is out of range becomes `EIO`.

@@ -123,7 +123,9 @@ impl<F: Filter> Registration<F> {
         let name = F::NAME.as_ptr().cast();
         // SAFETY: the name is static and ends in NUL; the callbacks are those of the same `F`, and Registration's drop takes
         // them back before the module goes.
-        let result = unsafe { sys::bsk_filter_register(name, attach::<F>, may_detach::<F>, leaving::<F>, detach::<F>, ctl::<F>, submit::<F>) };
+        let result = unsafe {
+            sys::bsk_filter_register(name, attach::<F>, may_detach::<F>, leaving::<F>, detach::<F>, ctl::<F>, submit::<F>)
+        };
         Errno::check(result).map(|_| Registration(PhantomData))
     }
 }

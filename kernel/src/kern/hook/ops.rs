@@ -43,7 +43,11 @@ impl Ops {
     /// `raw` is null, or a `struct blkfilter_ops` that stays until it is unregistered.
     pub(crate) unsafe fn from_raw(raw: *const c_void) -> Result<Ops> {
         // SAFETY: as this function demands.
-        if unsafe { sys::bsk_ops_valid(raw) } { NonNull::new(raw.cast_mut()).map(Ops).ok_or(Errno::EINVAL) } else { Err(Errno::EINVAL) }
+        if unsafe { sys::bsk_ops_valid(raw) } {
+            NonNull::new(raw.cast_mut()).map(Ops).ok_or(Errno::EINVAL)
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     pub(crate) fn raw(self) -> *const c_void {
@@ -59,7 +63,11 @@ impl Ops {
     /// Keeps the filter's module; `ENOENT` when it is being unloaded.
     pub fn hold(self) -> Result<OpsHold> {
         // SAFETY: the structure and its owner are there while it is registered, which the control plane's lock keeps.
-        if unsafe { sys::bsk_ops_get(self.raw()) } { Ok(OpsHold(self)) } else { Err(Errno::ENOENT) }
+        if unsafe { sys::bsk_ops_get(self.raw()) } {
+            Ok(OpsHold(self))
+        } else {
+            Err(Errno::ENOENT)
+        }
     }
 
     /// What a new attachment knows of the filter.
@@ -125,7 +133,8 @@ impl Private {
     /// Passes an ioctl to the filter. Sleeps.
     pub fn ctl(&self, cmd: u32, opt: u64, optlen: &mut u32) -> Result {
         // SAFETY: attached, and detach waits for us.
-        Errno::check(unsafe { sys::bsk_ops_ctl(self.ops.raw(), self.state.load(Ordering::Acquire), cmd, opt, optlen) }).map(|_| ())
+        Errno::check(unsafe { sys::bsk_ops_ctl(self.ops.raw(), self.state.load(Ordering::Acquire), cmd, opt, optlen) })
+            .map(|_| ())
     }
 
     /// Shows the filter a bio: it comes back, or the filter has kept it.
@@ -135,6 +144,10 @@ impl Private {
         // SAFETY: attached, and detach waits until nobody is here with preemption off. The bio is ours to show.
         let held = unsafe { (self.submit)(self.state.load(Ordering::Relaxed), raw.as_ptr(), sector, sectors, again.into()) };
         // SAFETY: what the filter did not keep is ours again.
-        if held == 0 { Some(unsafe { Bio::from_raw(raw) }) } else { None }
+        if held == 0 {
+            Some(unsafe { Bio::from_raw(raw) })
+        } else {
+            None
+        }
     }
 }
