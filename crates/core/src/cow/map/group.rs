@@ -15,7 +15,23 @@ const LEAF: usize = 128;
 /// # Invariants
 ///
 /// Not empty, not longer than [`LEAF`]; the leaves of a group are sorted, and so are all their entries.
-type Leaf = Vec<Entry>;
+#[derive(Default)]
+struct Leaf {
+    /// Start of the first entry, so that the search for a leaf looks into none.
+    first: u64,
+    entries: Vec<Entry>,
+}
+
+impl Leaf {
+    fn full(&self) -> bool {
+        self.entries.len() == LEAF
+    }
+
+    /// The first entry may have changed.
+    fn settle(&mut self) {
+        self.first = self.entries.first().map_or(0, |entry| entry.start());
+    }
+}
 
 /// The entries of a group, none at first.
 #[derive(Default)]
@@ -32,7 +48,7 @@ impl Group {
         let entry = self
             .leaves
             .get(leaf)
-            .and_then(|leaf| leaf.get(slot))
+            .and_then(|leaf| leaf.entries.get(slot))
             .copied();
         match entry {
             Some(entry) if entry.start() <= at && at < entry.end() => (Some(entry), None),
@@ -44,17 +60,18 @@ impl Group {
     /// Adds an entry that overlaps none. All memory is reserved first: without it nothing changes.
     pub(super) fn insert(&mut self, entry: Entry) -> Result<(), NoMemory> {
         let (mut leaf, mut slot) = self.position(entry.start());
-        if let Some(before) = self.leaves.get(leaf).and_then(|leaf| leaf.get(slot)) {
+        if let Some(before) = self.entry(leaf, slot) {
             slot += usize::from(before.start() < entry.start());
         }
-        if self.leaves.get(leaf).is_none_or(|leaf| leaf.len() == LEAF) {
-            (leaf, slot) = self.split(leaf, slot)?;
+        if self.leaves.get(leaf).is_none_or(Leaf::full) {
+            (leaf, slot) = self.make_room(leaf, slot)?;
         }
         if let Some(leaf) = self.leaves.get_mut(leaf) {
-            let before = bytes(leaf);
-            reserve(leaf, 1)?;
-            self.memory += bytes(leaf) - before;
-            place_at(leaf, slot, entry);
+            let before = bytes(&leaf.entries);
+            reserve(&mut leaf.entries, 1)?;
+            self.memory += bytes(&leaf.entries) - before;
+            place_at(&mut leaf.entries, slot, entry);
+            leaf.settle();
         }
         Ok(())
     }
@@ -62,12 +79,16 @@ impl Group {
     /// Changes the entry that starts at `start`; it stays between its neighbours.
     pub(super) fn change(&mut self, start: u64, to: impl FnOnce(Entry) -> Entry) {
         let (leaf, slot) = self.position(start);
-        let entry = self
-            .leaves
-            .get_mut(leaf)
-            .and_then(|leaf| leaf.get_mut(slot));
-        if let Some(entry) = entry.filter(|entry| entry.start() == start) {
+        let Some(leaf) = self.leaves.get_mut(leaf) else {
+            return;
+        };
+        if let Some(entry) = leaf
+            .entries
+            .get_mut(slot)
+            .filter(|entry| entry.start() == start)
+        {
             *entry = to(*entry);
+            leaf.settle();
         }
     }
 
@@ -77,15 +98,14 @@ impl Group {
         let Some(leaf) = self.leaves.get_mut(leaf) else {
             return;
         };
+        let entries = &mut leaf.entries;
         for first in [slot, slot.wrapping_sub(1)] {
             let second = first.wrapping_add(1);
-            let joined = leaf
-                .get(first)
-                .zip(leaf.get(second))
-                .and_then(|(a, b)| a.joined(*b));
-            if let (Some(joined), Some(entry)) = (joined, leaf.get_mut(first)) {
+            let pair = entries.get(first).zip(entries.get(second));
+            let joined = pair.and_then(|(a, b)| a.joined(*b));
+            if let (Some(joined), Some(entry)) = (joined, entries.get_mut(first)) {
                 *entry = joined;
-                leaf.remove(second);
+                entries.remove(second);
             }
         }
     }
@@ -96,46 +116,59 @@ impl Group {
 
     /// Leaf and slot of the last entry that starts at or before `at`; of the first entry, if none does; where it would be, if there is none.
     fn position(&self, at: u64) -> (usize, usize) {
-        let starts = |entry: &Entry| entry.start() <= at;
         let leaf = self
             .leaves
-            .partition_point(|leaf| leaf.first().is_some_and(starts))
+            .partition_point(|leaf| leaf.first <= at)
             .saturating_sub(1);
-        let slot = self
-            .leaves
-            .get(leaf)
-            .map_or(0, |leaf| leaf.partition_point(starts).saturating_sub(1));
+        let slot = self.leaves.get(leaf).map_or(0, |leaf| {
+            let behind = leaf.entries.partition_point(|entry| entry.start() <= at);
+            behind.saturating_sub(1)
+        });
         (leaf, slot)
+    }
+
+    fn entry(&self, leaf: usize, slot: usize) -> Option<Entry> {
+        self.leaves.get(leaf)?.entries.get(slot).copied()
     }
 
     /// The entry behind that of `leaf` and `slot`.
     fn after(&self, leaf: usize, slot: usize) -> Option<Entry> {
-        let behind = self.leaves.get(leaf)?.get(slot + 1);
-        behind
-            .or_else(|| self.leaves.get(leaf + 1)?.first())
-            .copied()
+        self.entry(leaf, slot + 1)
+            .or_else(|| self.entry(leaf + 1, 0))
     }
 
     /// Makes room at `slot` of the full, or not existing, leaf: where the entry then goes.
     ///
-    /// A list that grows at its end gets a new leaf and leaves a full one behind; otherwise the leaf is halved.
-    fn split(&mut self, leaf: usize, slot: usize) -> Result<(usize, usize), NoMemory> {
+    /// Behind a full leaf it may go to the next one. A list that grows at its end gets a new leaf and leaves a full one behind;
+    /// otherwise the leaf is halved.
+    fn make_room(&mut self, leaf: usize, slot: usize) -> Result<(usize, usize), NoMemory> {
+        let behind = slot == LEAF;
+        let next = self.leaves.get(leaf + 1);
+        if behind && next.is_some_and(|next| !next.full()) {
+            return Ok((leaf + 1, 0));
+        }
+        let keep = if behind && next.is_none() {
+            LEAF
+        } else {
+            LEAF / 2
+        };
         reserve(&mut self.leaves, 1)?;
-        let mut new = Leaf::new();
+        let mut new = Leaf::default();
         let Some(old) = self.leaves.get_mut(leaf) else {
-            reserve(&mut new, 1)?;
-            self.memory += bytes(&new);
+            reserve(&mut new.entries, 1)?;
+            self.memory += bytes(&new.entries);
             place(&mut self.leaves, new);
             return Ok((leaf, 0));
         };
-        let keep = if slot == LEAF { LEAF } else { LEAF / 2 };
         // One more than is moved: the entry may go there, and then must not fail.
-        new.try_reserve_exact(LEAF - keep + 1)
+        new.entries
+            .try_reserve_exact(LEAF - keep + 1)
             .map_err(|_| NoMemory)?;
-        self.memory += bytes(&new);
-        for entry in old.drain(keep..) {
-            place(&mut new, entry);
+        self.memory += bytes(&new.entries);
+        for entry in old.entries.drain(keep..) {
+            place(&mut new.entries, entry);
         }
+        new.settle();
         place_at(&mut self.leaves, leaf + 1, new);
         Ok(if slot >= keep {
             (leaf + 1, slot - keep)

@@ -190,6 +190,27 @@ fn memory_for_scattered_blocks() {
     assert!(each <= 20, "{each} bytes a block");
 }
 
+/// Single blocks in descending order, behind a full leaf: no leaf for each.
+#[test]
+fn memory_for_a_descending_stream() {
+    let mut pair = Pair::new(GROUP_BLOCKS);
+    (0..128).for_each(|at| {
+        pair.step(&Step::Insert {
+            at: 2 * at,
+            count: 1,
+        })
+    });
+    for at in (200..20_000).rev() {
+        pair.step(&Step::Insert {
+            at: 2 * at,
+            count: 1,
+        });
+    }
+    pair.check();
+    let each = pair.map.memory_bytes() / pair.saved();
+    assert!(each <= 20, "{each} bytes a block");
+}
+
 /// A stream of copies, stored in order, is few entries.
 #[test]
 fn a_stream_joins() {

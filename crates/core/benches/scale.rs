@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What an operation costs as a snapshot grows: `cargo bench -p blksnap_core`, with `MOST=100000000` for the largest.
+//!
+//! Nanoseconds an operation on a device of 16 TiB, all places at random, after so many blocks were saved one by one.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use blksnap_core::cbt::Marks;
+use blksnap_core::cow::{Action, Engine, Limits, Saved, SavedPage};
+use blksnap_core::BlockRange;
+
+const BLOCKS: u64 = 1 << 32;
+const ROUNDS: u64 = 200_000;
+/// Of the operations that change what is measured.
+const FEW: u64 = 500;
+
+struct Random(u64);
+
+impl Random {
+    /// A block of one of the parts of the device that are written at all: 1 in 64 of its 128 MiB.
+    fn block(&mut self, parts: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let number = self.0 >> 20;
+        ((number % parts * 64 + number / parts % 2) << 15) + (number >> 20) % (1 << 15)
+    }
+}
+
+struct Snapshot {
+    engine: Engine,
+    saved: Saved<OnceLock<SavedPage>>,
+    slot: u64,
+}
+
+impl Snapshot {
+    fn new() -> Self {
+        let engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
+        Self {
+            engine,
+            saved: Saved::new(BLOCKS).expect("memory"),
+            slot: 0,
+        }
+    }
+
+    /// A write of one block, with its copy and its store.
+    fn write(&mut self, block: u64) {
+        let range = BlockRange {
+            start: block,
+            count: 1,
+        };
+        if self.saved.covers(range) {
+            return;
+        }
+        self.engine
+            .write(&self.saved, block, range)
+            .expect("memory");
+        while let Some(action) = self.engine.next_action() {
+            match action {
+                Action::Read { copy, .. } => self
+                    .engine
+                    .read_done(&self.saved, copy, true)
+                    .expect("memory"),
+                Action::Store { batch, blocks } => {
+                    // Slots that do not follow each other, so that nothing joins.
+                    self.engine
+                        .store_done(&self.saved, batch, self.slot)
+                        .expect("memory");
+                    self.slot += u64::from(blocks) + 1;
+                }
+                Action::Release { .. } | Action::FreeCopy { .. } => {}
+            }
+        }
+    }
+}
+
+fn time(rounds: u64, mut operation: impl FnMut()) -> f64 {
+    let begin = Instant::now();
+    (0..rounds).for_each(|_| operation());
+    begin.elapsed().as_secs_f64() * 1e9 / rounds as f64
+}
+
+fn main() {
+    let most = std::env::var("MOST")
+        .ok()
+        .and_then(|most| most.parse().ok())
+        .unwrap_or(1_000_000);
+    let marks = Marks::new(BLOCKS * 8, 16).expect("memory");
+    let mut random = Random(1);
+    let first = time(ROUNDS, || marks.mark(random.block(1 << 11) * 8, 8));
+    let again = time(ROUNDS, || marks.mark(black_box(4096), 8));
+    println!("mark: {first:.0} ns at random, {again:.1} ns again\n");
+    println!(
+        "{:>11} {:>8} {:>8} {:>8} {:>16} {:>16}",
+        "saved", "covers", "resolve", "write", "map bytes/block", "bits bytes/block"
+    );
+    let mut snapshot = Snapshot::new();
+    let empty = (
+        snapshot.engine.memory_bytes(),
+        snapshot.saved.memory_bytes(),
+    );
+    let (mut target, mut random) = (1000, Random(2));
+    while target <= most {
+        // As dense as a busy disk: a twentieth of the parts that are written.
+        let parts = (target / 1600).clamp(1, 1 << 11);
+        while snapshot.engine.stats().saved_blocks < target {
+            let block = random.block(parts);
+            snapshot.write(block);
+        }
+        let memory = (
+            snapshot.engine.memory_bytes() - empty.0,
+            snapshot.saved.memory_bytes() - empty.1,
+        );
+        let saved = snapshot.engine.stats().saved_blocks;
+        let each = |bytes: usize| bytes as f64 / saved as f64;
+        let covers = time(ROUNDS, || {
+            let range = BlockRange {
+                start: random.block(parts),
+                count: 1,
+            };
+            black_box(snapshot.saved.covers(range));
+        });
+        let resolve = time(ROUNDS, || {
+            black_box(snapshot.engine.resolve(random.block(parts), 1));
+        });
+        let write = time(FEW, || snapshot.write(random.block(parts)));
+        println!(
+            "{saved:>11} {covers:>8.1} {resolve:>8.0} {write:>8.0} {:>16.1} {:>16.1}",
+            each(memory.0),
+            each(memory.1)
+        );
+        target *= 10;
+    }
+}
