@@ -7,7 +7,7 @@
 # Wants: EXT, XFS (disks to be formatted), EXT_TARGET, XFS_TARGET (where to restore to), SCRATCH (a folder), OUT (a folder
 # for the backups and the figures).
 set -Eeuo pipefail
-trap 'echo "@check FAIL line $LINENO: $BASH_COMMAND"' ERR
+trap 'echo "@check FAIL line $LINENO: ${BASH_COMMAND%% *}: $(tail -n 1 "$LOG")"' ERR
 
 stage() { echo "@stage $*"; }
 LOG=$OUT/log.txt
@@ -35,14 +35,12 @@ leave() {
 } 2>/dev/null
 trap leave EXIT
 
-# More files in both file systems, and their checksums: files ROUND NUMBER KIB
+# More files in both file systems, and their checksums: files ROUND MIB KIB-OF-A-FILE
 files() {
-    local fs i
+    local fs
     for fs in ext xfs; do
-        for i in $(seq "$2"); do
-            mkdir -p "$SCRATCH/mnt/$fs/files/$1/$((i % 7))"
-            head -c $((($3 + RANDOM % 64) * 1024)) /dev/urandom >"$SCRATCH/mnt/$fs/files/$1/$((i % 7))/$i"
-        done
+        mkdir -p "$SCRATCH/mnt/$fs/files/$1"
+        head -c $(($2 << 20)) /dev/urandom | (cd "$SCRATCH/mnt/$fs/files/$1" && split -a 3 -b "$3"k - file-)
         (cd "$SCRATCH/mnt/$fs" && find "files/$1" -type f -exec sha256sum {} +) >>"$OUT/figures/$fs.sums"
         cp "$OUT/figures/$fs.sums" "$OUT/figures/$fs.$1.sums"
     done
@@ -80,7 +78,7 @@ mkfs.xfs -q -f "$XFS" >>"$LOG" 2>&1
 mount "$EXT" "$SCRATCH/mnt/ext"
 mount "$XFS" "$SCRATCH/mnt/xfs"
 : >"$OUT/figures/ext.sums" >"$OUT/figures/xfs.sums"
-files full 60 256
+files full 16 200
 
 stage "fio writes to both without pause from now on"
 for fs in ext xfs; do
@@ -97,12 +95,12 @@ sync
 stage "full backup of both, of one instant"
 backup full --full
 stage "more files, more writing"
-files incremental 12 96
+files incremental 2 48
 sleep 2
 stage "incremental backup: only what changed"
 backup incremental
 stage "more files, more writing"
-files differential 12 96
+files differential 2 48
 sleep 2
 stage "differential backup: what changed since the full one"
 backup differential --differential
@@ -114,7 +112,7 @@ wait || true
 check "no snapshot is left" bash -c 'test "$(blksnap snapshot list --json | jq "[.. | .id? // empty] | length")" = 0'
 check "blksnap verify" blksnap verify "$OUT/backup"
 
-point() { jq -r --arg device "$2" '.devices[] | select(.name == $device) | .file' "$OUT/figures/$1.json"; }
+point() { jq -r --arg device "/dev/$2" '.devices[] | select(.path == $device) | .file' "$OUT/figures/$1.json"; }
 
 for kind in full incremental differential; do
     stage "restoring the $kind backup, and proving it"
@@ -123,7 +121,7 @@ for kind in full incremental differential; do
         file=$(point $kind "$name")
         case $file in /*) ;; *) file=$OUT/backup/$(basename "$file") ;; esac
         what="$name $kind:"
-        check "$what is a $kind backup" test "$(jq -r --arg device "$name" '.devices[] | select(.name == $device) | .kind' "$OUT/figures/$kind.json")" = "$kind"
+        check "$what is a $kind backup" test "$(jq -r --arg device "/dev/$name" '.devices[] | select(.path == $device) | .kind' "$OUT/figures/$kind.json")" = "$kind"
         check "$what qemu-img check" qemu-img check -q "$file"
         check "$what the file equals the image as it was read (qemu-img compare)" qemu-img compare -q -f raw -F qcow2 "$SCRATCH/images/$name.$kind.raw" "$file"
         check "$what restored" blksnap restore "$file" "$target" --force --json

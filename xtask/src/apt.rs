@@ -34,25 +34,40 @@ struct Source {
 
 /// Installs the host packages that are missing.
 pub(crate) fn host_packages(wanted: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> =
-        wanted.iter().filter(|(probe, _)| !(sh::have(probe) || Path::new(probe).exists())).map(|(_, p)| *p).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(probe, _)| !(sh::have(probe) || Path::new(probe).exists()))
+        .map(|(_, p)| *p)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !sh::have("apt-get") {
-        bail!("please install {} (this machine has no apt-get)", missing.join(", "));
+        bail!(
+            "please install {} (this machine has no apt-get)",
+            missing.join(", ")
+        );
     }
     sh::say(format!("installing {}", missing.join(", ")));
     let log = cache::dir()?.join("log/host-packages.log");
     let install = |log: &Path| {
         let mut command = sh::privileged("env");
         command
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"])
+            .args([
+                "DEBIAN_FRONTEND=noninteractive",
+                "apt-get",
+                "install",
+                "-y",
+                "--no-install-recommends",
+            ])
             .args(&missing);
         sh::run_logged(&mut command, log)
     };
     if install(&log).is_err() {
-        sh::run_logged(sh::privileged("apt-get").arg("update"), &cache::dir()?.join("log/host-update.log"))?;
+        sh::run_logged(
+            sh::privileged("apt-get").arg("update"),
+            &cache::dir()?.join("log/host-update.log"),
+        )?;
         install(&log)?;
     }
     Ok(())
@@ -77,7 +92,13 @@ impl Mirrors {
         }
         let sources: Vec<Source> = texts
             .iter()
-            .flat_map(|(deb822, text)| if *deb822 { parse_deb822(text) } else { parse_lines(text) })
+            .flat_map(|(deb822, text)| {
+                if *deb822 {
+                    parse_deb822(text)
+                } else {
+                    parse_lines(text)
+                }
+            })
             .collect();
         Self::choose(
             &sources,
@@ -86,8 +107,21 @@ impl Mirrors {
         )
     }
 
-    fn choose(sources: &[Source], main: Option<String>, security: Option<String>) -> Result<Mirrors> {
-        let debian = [RELEASE, OLDER, "stable", "oldstable", "testing", "forky", "sid", "unstable"];
+    fn choose(
+        sources: &[Source],
+        main: Option<String>,
+        security: Option<String>,
+    ) -> Result<Mirrors> {
+        let debian = [
+            RELEASE,
+            OLDER,
+            "stable",
+            "oldstable",
+            "testing",
+            "forky",
+            "sid",
+            "unstable",
+        ];
         let main = main
             .or_else(|| sources.iter().find(|s| debian.contains(&s.suite.as_str())).map(|s| s.uri.clone()))
             .context(
@@ -125,12 +159,17 @@ impl Mirrors {
 
 /// The machine's own proxy and such settings, as `--aptopt`s and lines of a configuration.
 pub(crate) fn acquire_settings() -> Vec<String> {
-    let Ok(text) = sh::output(Command::new("apt-config").arg("dump")) else { return Vec::new() };
+    let Ok(text) = sh::output(Command::new("apt-config").arg("dump")) else {
+        return Vec::new();
+    };
     text.lines()
         .filter(|l| {
             let key = l.split(' ').next().unwrap_or_default();
             (key.starts_with("Acquire::http") || key.starts_with("Acquire::https"))
-                && (key.ends_with("::Proxy") || key.contains("::Proxy::") || key.ends_with("Verify-Peer") || key.ends_with("CaInfo"))
+                && (key.ends_with("::Proxy")
+                    || key.contains("::Proxy::")
+                    || key.ends_with("Verify-Peer")
+                    || key.ends_with("CaInfo"))
                 && !l.ends_with("\"\";")
         })
         .map(str::to_owned)
@@ -140,10 +179,16 @@ pub(crate) fn acquire_settings() -> Vec<String> {
 fn parse_lines(text: &str) -> Vec<Source> {
     let mut found = Vec::new();
     for line in text.lines() {
-        let Some(rest) = line.trim().strip_prefix("deb ") else { continue };
+        let Some(rest) = line.trim().strip_prefix("deb ") else {
+            continue;
+        };
         let rest = rest.trim();
         // Options in brackets may hold spaces.
-        let rest = if rest.starts_with('[') { rest.split_once(']').map_or("", |(_, r)| r) } else { rest };
+        let rest = if rest.starts_with('[') {
+            rest.split_once(']').map_or("", |(_, r)| r)
+        } else {
+            rest
+        };
         let mut words = rest.split_whitespace();
         if let (Some(uri), Some(suite)) = (words.next(), words.next()) {
             found.push(source(uri, suite));
@@ -155,7 +200,8 @@ fn parse_lines(text: &str) -> Vec<Source> {
 fn parse_deb822(text: &str) -> Vec<Source> {
     let mut found = Vec::new();
     for paragraph in text.replace("\r\n", "\n").split("\n\n") {
-        let (mut uris, mut suites, mut types, mut enabled) = (String::new(), String::new(), String::new(), true);
+        let (mut uris, mut suites, mut types, mut enabled) =
+            (String::new(), String::new(), String::new(), true);
         let mut field = String::new();
         for line in paragraph.lines() {
             if line.starts_with('#') {
@@ -173,7 +219,9 @@ fn parse_deb822(text: &str) -> Vec<Source> {
                 "uris" => uris = format!("{uris} {value}"),
                 "suites" => suites = format!("{suites} {value}"),
                 "types" => types = format!("{types} {value}"),
-                "enabled" => enabled = !matches!(value.to_ascii_lowercase().as_str(), "no" | "false"),
+                "enabled" => {
+                    enabled = !matches!(value.to_ascii_lowercase().as_str(), "no" | "false")
+                }
                 _ => {}
             }
         }
@@ -188,7 +236,10 @@ fn parse_deb822(text: &str) -> Vec<Source> {
 }
 
 fn source(uri: &str, suite: &str) -> Source {
-    Source { uri: uri.trim_end_matches('/').to_owned(), suite: suite.trim_end_matches('/').to_owned() }
+    Source {
+        uri: uri.trim_end_matches('/').to_owned(),
+        suite: suite.trim_end_matches('/').to_owned(),
+    }
 }
 
 /// A private apt: its lists are in the cache, and nothing of the machine's own apt is touched.
@@ -206,7 +257,10 @@ impl Apt {
             fs::create_dir_all(dir.join(sub))?;
         }
         sh::write(&dir.join("status"), "")?;
-        sh::write(&dir.join("sources.list"), mirrors.lines(true).join("\n") + "\n")?;
+        sh::write(
+            &dir.join("sources.list"),
+            mirrors.lines(true).join("\n") + "\n",
+        )?;
         let d = dir.display();
         let mut text = format!(
             "Dir::State \"{d}\";\nDir::State::lists \"{d}/lists\";\nDir::State::status \"{d}/status\";\n\
@@ -224,7 +278,10 @@ impl Apt {
         let config = dir.join("apt.conf");
         sh::write(&config, text)?;
         let apt = Apt { config, archives };
-        sh::run_logged(apt.command("apt-get").arg("update"), &cache::dir()?.join("log/apt-update.log"))?;
+        sh::run_logged(
+            apt.command("apt-get").arg("update"),
+            &cache::dir()?.join("log/apt-update.log"),
+        )?;
         Ok(apt)
     }
 
@@ -237,26 +294,56 @@ impl Apt {
     /// The real packages whose names begin with `prefix`.
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let pattern = format!("^{}", prefix.replace('.', "\\.").replace('+', "\\+"));
-        let text = sh::output(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
-        Ok(text.lines().filter_map(|l| l.split_once(" - ").map(|(n, _)| n.to_owned())).collect())
+        let text =
+            sh::output(
+                self.command("apt-cache")
+                    .args(["search", "--names-only", &pattern]),
+            )?;
+        Ok(text
+            .lines()
+            .filter_map(|l| l.split_once(" - ").map(|(n, _)| n.to_owned()))
+            .collect())
     }
 
     /// The names a package depends on, alternatives and versions left out.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
-        let text = sh::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let line = text.lines().find_map(|l| l.strip_prefix("Depends: ")).unwrap_or_default();
-        Ok(line.split(", ").filter_map(|d| d.split_whitespace().next()).map(str::to_owned).collect())
+        let text =
+            sh::output(
+                self.command("apt-cache")
+                    .args(["show", "--no-all-versions", package]),
+            )?;
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("Depends: "))
+            .unwrap_or_default();
+        Ok(line
+            .split(", ")
+            .filter_map(|d| d.split_whitespace().next())
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Fetches a package's file, or finds it in the cache.
     pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
-        let text = sh::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let version = text.lines().find_map(|l| l.strip_prefix("Version: ")).context("a package without a version")?;
-        let file = self.archives.join(format!("{package}_{}_amd64.deb", version.replace(':', "%3a")));
+        let text =
+            sh::output(
+                self.command("apt-cache")
+                    .args(["show", "--no-all-versions", package]),
+            )?;
+        let version = text
+            .lines()
+            .find_map(|l| l.strip_prefix("Version: "))
+            .context("a package without a version")?;
+        let file = self.archives.join(format!(
+            "{package}_{}_amd64.deb",
+            version.replace(':', "%3a")
+        ));
         if !file.is_file() {
             let partial = self.archives.join("partial");
             sh::run_logged(
-                self.command("apt-get").args(["download", package]).current_dir(&partial),
+                self.command("apt-get")
+                    .args(["download", package])
+                    .current_dir(&partial),
                 &cache::dir()?.join(format!("log/download-{package}.log")),
             )?;
             let name = file.file_name().context("no name")?;

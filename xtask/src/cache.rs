@@ -21,7 +21,8 @@ pub(crate) fn dir() -> Result<PathBuf> {
     } else if let Some(dir) = std::env::var_os("XDG_CACHE_HOME") {
         PathBuf::from(dir).join("blk-snap")
     } else {
-        let home = std::env::var_os("HOME").context("no HOME and no BLKSNAP_CACHE: where is the cache to be?")?;
+        let home = std::env::var_os("HOME")
+            .context("no HOME and no BLKSNAP_CACHE: where is the cache to be?")?;
         PathBuf::from(home).join(".cache/blk-snap")
     };
     let dir = std::path::absolute(dir)?;
@@ -30,7 +31,9 @@ pub(crate) fn dir() -> Result<PathBuf> {
 }
 
 /// Held while the cache is being changed: two set-ups at once wait for each other.
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub(crate) struct Lock(
+    #[expect(dead_code, reason = "the lock lasts as long as the file is open")] File,
+);
 
 /// Takes the cache's lock.
 pub(crate) fn lock() -> Result<Lock> {
@@ -49,7 +52,11 @@ pub(crate) fn hash(parts: &[&str]) -> String {
         sha.update((part.len() as u64).to_le_bytes());
         sha.update(part);
     }
-    sha.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
+    sha.finalize()
+        .iter()
+        .take(6)
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// Where an entry is, whole or not yet made.
@@ -58,7 +65,11 @@ pub(crate) fn entry(name: &str, key: &str) -> Result<PathBuf> {
 }
 
 /// Makes an entry unless it is there: `make` fills a temporary folder, which is then renamed.
-pub(crate) fn ensure(name: &str, key: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub(crate) fn ensure(
+    name: &str,
+    key: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let path = entry(name, key)?;
     if path.is_dir() {
         return Ok(path);
@@ -73,7 +84,11 @@ pub(crate) fn ensure(name: &str, key: &str, make: impl FnOnce(&Path) -> Result<(
 /// Removes a folder that may hold files of root, and nothing mounted below it.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
-        sh::run(sh::privileged("rm").args(["-rf", "--one-file-system", "--"]).arg(path))?;
+        sh::run(
+            sh::privileged("rm")
+                .args(["-rf", "--one-file-system", "--"])
+                .arg(path),
+        )?;
     }
     Ok(())
 }

@@ -29,12 +29,30 @@ pub(crate) struct Arguments {
 /// The kinds of backup, in order.
 const KINDS: [&str; 3] = ["full", "incremental", "differential"];
 /// Serial, MiB: the ext4, the XFS, where they are restored to, and scratch space.
-const DISKS: [(&str, u64); 5] = [("ext4", 1024), ("xfs", 768), ("ext4-restored", 1024), ("xfs-restored", 768), ("scratch", 6144)];
+const DISKS: [(&str, u64); 5] = [
+    ("ext4", 768),
+    ("xfs", 512),
+    ("ext4-restored", 768),
+    ("xfs-restored", 512),
+    ("scratch", 6144),
+];
 
 /// What the report has of each backup.
 const FIGURES: [&str; 14] = [
-    "bytes_read", "bytes_written", "changed_bytes", "zero_bytes", "seconds", "copy_reads", "copy_read_bytes", "stores",
-    "store_bytes", "held", "memory_bytes", "reason", "change_id", "file",
+    "bytes_read",
+    "bytes_written",
+    "changed_bytes",
+    "zero_bytes",
+    "seconds",
+    "copy_reads",
+    "copy_read_bytes",
+    "stores",
+    "store_bytes",
+    "held",
+    "memory_bytes",
+    "reason",
+    "change_id",
+    "file",
 ];
 
 /// What is shown while the script runs.
@@ -48,7 +66,13 @@ struct Screen {
 
 impl Screen {
     fn new() -> Screen {
-        Screen { bar: None, stage: String::new(), start: Instant::now(), checks: 0, failed: Vec::new() }
+        Screen {
+            bar: None,
+            stage: String::new(),
+            start: Instant::now(),
+            checks: 0,
+            failed: Vec::new(),
+        }
     }
 
     fn print(&mut self, text: &str) {
@@ -78,7 +102,9 @@ impl Screen {
         let Some(bar) = &self.bar else { return };
         if bar.length() != Some(total) {
             bar.set_length(total);
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  [{bar:30}] {binary_bytes} read of {binary_total_bytes}  {elapsed}") {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{spinner} {msg}  [{bar:30}] {binary_bytes} read of {binary_total_bytes}  {elapsed}",
+            ) {
                 bar.set_style(style);
             }
         }
@@ -137,9 +163,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         let kernel = tools::find(&setup.kernels, &arguments.kernel)?;
         modules::build(&setup, std::slice::from_ref(kernel))?;
-        sh::say(format!("starting a virtual machine with Debian's kernel {}", kernel.release));
+        sh::say(format!(
+            "starting a virtual machine with Debian's kernel {}",
+            kernel.release
+        ));
         screen.start = Instant::now();
-        (kernel.release.clone(), in_guest(&setup, kernel, &list, &out, &mut |line| screen.line(line))?)
+        (
+            kernel.release.clone(),
+            in_guest(&setup, kernel, &list, &out, &mut |line| screen.line(line))?,
+        )
     };
     screen.finish();
     finish(&out, &kernel, &screen, failure, start)
@@ -171,7 +203,12 @@ exec bash /host/demo.sh
         memory_mib: 1536,
         cpus: 2,
         timeout: Duration::from_secs(600),
-        disks: DISKS.map(|(serial, mib)| Disk { serial: serial.into(), bytes: mib << 20 }).to_vec(),
+        disks: DISKS
+            .map(|(serial, mib)| Disk {
+                serial: serial.into(),
+                bytes: mib << 20,
+            })
+            .to_vec(),
         append: String::new(),
         script: script.into(),
         programs: list.to_vec(),
@@ -191,10 +228,19 @@ exec bash /host/demo.sh
 
 /// The figures of one kind of backup, by device.
 fn figures(out: &Path, kind: &str) -> Option<Value> {
-    serde_json::from_str(&fs::read_to_string(out.join("figures").join(format!("{kind}.json"))).ok()?).ok()
+    serde_json::from_str(
+        &fs::read_to_string(out.join("figures").join(format!("{kind}.json"))).ok()?,
+    )
+    .ok()
 }
 
-fn finish(out: &Path, kernel: &str, screen: &Screen, failure: Option<String>, start: Instant) -> Result<()> {
+fn finish(
+    out: &Path,
+    kernel: &str,
+    screen: &Screen,
+    failure: Option<String>,
+    start: Instant,
+) -> Result<()> {
     let mut devices: Vec<Value> = Vec::new();
     let mut takes = Vec::new();
     let mut complete = true;
@@ -208,11 +254,15 @@ fn finish(out: &Path, kernel: &str, screen: &Screen, failure: Option<String>, st
             "store_used_bytes": report["store_used_bytes"], "seconds": report["seconds"],
         }));
         for device in report["devices"].as_array().into_iter().flatten() {
-            let name = device["name"].clone();
-            let place = devices.iter().position(|d| d["name"] == name).unwrap_or_else(|| {
-                devices.push(json!({ "name": name, "size_bytes": device["size_bytes"] }));
-                devices.len() - 1
-            });
+            let path = device["path"].as_str().unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let place = devices
+                .iter()
+                .position(|d| d["name"] == name)
+                .unwrap_or_else(|| {
+                    devices.push(json!({ "name": name, "size_bytes": device["size_bytes"] }));
+                    devices.len() - 1
+                });
             let mut entry = json!({});
             for field in FIGURES {
                 entry[field] = device[field].clone();
@@ -245,21 +295,44 @@ fn finish(out: &Path, kernel: &str, screen: &Screen, failure: Option<String>, st
     println!("report    {}", path.display());
     let log = out.join("log.txt");
     if let Some(failure) = failure {
-        bail!("{failure}\n(what the commands said is in {})", log.display());
+        bail!(
+            "{failure}\n(what the commands said is in {})",
+            log.display()
+        );
     }
     if !verified {
-        bail!("not verified: {} (what the commands said is in {})", screen.failed.join("; "), log.display());
+        bail!(
+            "not verified: {} (what the commands said is in {})",
+            screen.failed.join("; "),
+            log.display()
+        );
     }
-    println!("verified  all {} checks, in {:.0} s", screen.checks, start.elapsed().as_secs_f32());
+    println!(
+        "verified  all {} checks, in {:.0} s",
+        screen.checks,
+        start.elapsed().as_secs_f32()
+    );
     Ok(())
 }
 
 /// What a person reads.
 fn table(report: &Value) -> String {
     let mut rows = vec![
-        ["device", "size", "backup", "read", "written", "changed", "gate", "COW read", "COW stored", "memory", "seconds"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "device",
+            "size",
+            "backup",
+            "read",
+            "written",
+            "changed",
+            "gate",
+            "COW read",
+            "COW stored",
+            "memory",
+            "seconds",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for device in report["devices"].as_array().into_iter().flatten() {
         for (index, kind) in KINDS.iter().enumerate() {
@@ -275,27 +348,40 @@ fn table(report: &Value) -> String {
                 size(&f["bytes_read"]),
                 size(&f["bytes_written"]),
                 size(&f["changed_bytes"]),
-                take["gate_ns"].as_f64().map_or("-".into(), |ns| format!("{:.2} ms", ns / 1e6)),
+                take["gate_ns"]
+                    .as_f64()
+                    .map_or("-".into(), |ns| format!("{:.2} ms", ns / 1e6)),
                 format!("{} in {}", size(&f["copy_read_bytes"]), f["copy_reads"]),
                 format!("{} in {}", size(&f["store_bytes"]), f["stores"]),
                 size(&take["memory_bytes"]),
-                f["seconds"].as_f64().map_or("-".into(), |s| format!("{s:.1}")),
+                f["seconds"]
+                    .as_f64()
+                    .map_or("-".into(), |s| format!("{s:.1}")),
             ]);
         }
     }
-    let widths: Vec<usize> =
-        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
             // Words to the left, figures to the right.
-            text += &if column == 0 || column == 2 { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+            text += &if column == 0 || column == 2 {
+                format!("{cell:<width$}  ")
+            } else {
+                format!("{cell:>width$}  ")
+            };
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
         if index == 0 {
-            text += &widths.iter().map(|w| "-".repeat(*w)).collect::<Vec<_>>().join("  ");
+            text += &widths
+                .iter()
+                .map(|w| "-".repeat(*w))
+                .collect::<Vec<_>>()
+                .join("  ");
             text.push('\n');
         }
     }
@@ -303,7 +389,9 @@ fn table(report: &Value) -> String {
 }
 
 fn size(value: &Value) -> String {
-    let Some(bytes) = value.as_f64() else { return "-".into() };
+    let Some(bytes) = value.as_f64() else {
+        return "-".into();
+    };
     if bytes >= 1024.0 * 1024.0 * 1024.0 {
         format!("{:.2} GiB", bytes / 1024.0 / 1024.0 / 1024.0)
     } else if bytes >= 1024.0 * 1024.0 {

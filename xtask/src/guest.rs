@@ -13,8 +13,26 @@ use crate::tools::{self, Kernel, Tree};
 use crate::{cache, sh};
 
 const PACKAGES: &[&str] = &[
-    "util-linux", "fdisk", "e2fsprogs", "xfsprogs", "btrfs-progs", "dosfstools", "fio", "qemu-utils", "kmod", "udev", "dmsetup",
-    "mdadm", "lvm2", "jq", "procps", "psmisc", "strace", "busybox-static", "xxd", "thin-provisioning-tools",
+    "util-linux",
+    "fdisk",
+    "e2fsprogs",
+    "xfsprogs",
+    "btrfs-progs",
+    "dosfstools",
+    "fio",
+    "qemu-utils",
+    "kmod",
+    "udev",
+    "dmsetup",
+    "mdadm",
+    "lvm2",
+    "jq",
+    "procps",
+    "psmisc",
+    "strace",
+    "busybox-static",
+    "xxd",
+    "thin-provisioning-tools",
 ];
 
 /// Changed by hand when the recipe changes in a way that the hash does not see.
@@ -22,19 +40,71 @@ const RECIPE: &str = "2";
 
 /// What of the kernel's modules the guest keeps: prefixes below `kernel/`.
 const MODULES: &[&str] = &[
-    "arch/", "block/", "crypto/", "lib/", "mm/", "kernel/", "fs/ext4", "fs/jbd2", "fs/mbcache", "fs/xfs", "fs/btrfs",
-    "fs/overlayfs", "fs/9p", "fs/netfs", "fs/fscache", "fs/cachefiles", "fs/fuse", "fs/squashfs", "fs/isofs", "fs/fat",
-    "fs/nls", "fs/f2fs", "fs/configfs", "fs/binfmt", "fs/dlm", "fs/erofs", "net/9p", "drivers/block", "drivers/md",
-    "drivers/virtio", "drivers/nvme", "drivers/target/target_core", "drivers/target/loopback", "drivers/target/target_core_",
-    "drivers/scsi/scsi_debug", "drivers/scsi/scsi_mod", "drivers/scsi/scsi_common", "drivers/scsi/sd_mod",
-    "drivers/scsi/sg", "drivers/scsi/sr_mod", "drivers/scsi/virtio_scsi", "drivers/scsi/scsi_transport",
-    "drivers/cdrom", "drivers/char/virtio_console", "drivers/char/hw_random", "drivers/dax", "drivers/nvdimm",
-    "drivers/acpi/nfit", "drivers/base", "drivers/ata/ata_generic", "drivers/ata/libata", "drivers/ata/ahci",
+    "arch/",
+    "block/",
+    "crypto/",
+    "lib/",
+    "mm/",
+    "kernel/",
+    "fs/ext4",
+    "fs/jbd2",
+    "fs/mbcache",
+    "fs/xfs",
+    "fs/btrfs",
+    "fs/overlayfs",
+    "fs/9p",
+    "fs/netfs",
+    "fs/fscache",
+    "fs/cachefiles",
+    "fs/fuse",
+    "fs/squashfs",
+    "fs/isofs",
+    "fs/fat",
+    "fs/nls",
+    "fs/f2fs",
+    "fs/configfs",
+    "fs/binfmt",
+    "fs/dlm",
+    "fs/erofs",
+    "net/9p",
+    "drivers/block",
+    "drivers/md",
+    "drivers/virtio",
+    "drivers/nvme",
+    "drivers/target/target_core",
+    "drivers/target/loopback",
+    "drivers/target/target_core_",
+    "drivers/scsi/scsi_debug",
+    "drivers/scsi/scsi_mod",
+    "drivers/scsi/scsi_common",
+    "drivers/scsi/sd_mod",
+    "drivers/scsi/sg",
+    "drivers/scsi/sr_mod",
+    "drivers/scsi/virtio_scsi",
+    "drivers/scsi/scsi_transport",
+    "drivers/cdrom",
+    "drivers/char/virtio_console",
+    "drivers/char/hw_random",
+    "drivers/dax",
+    "drivers/nvdimm",
+    "drivers/acpi/nfit",
+    "drivers/base",
+    "drivers/ata/ata_generic",
+    "drivers/ata/libata",
+    "drivers/ata/ahci",
     "drivers/ata/libahci",
 ];
 
 /// What the initramfs loads, by name; dependencies are added.
-const EARLY: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "crc32c_intel", "libcrc32c", "ext4", "overlay"];
+const EARLY: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "crc32c_intel",
+    "libcrc32c",
+    "ext4",
+    "overlay",
+];
 
 /// The guest's files.
 #[derive(Debug, Clone)]
@@ -66,7 +136,11 @@ impl Guest {
 
 /// The key of the guest with these kernels.
 pub(crate) fn key(kernels: &[Kernel]) -> String {
-    let mut parts = vec![RECIPE, include_str!("../guest/init"), include_str!("../guest/initrd-init")];
+    let mut parts = vec![
+        RECIPE,
+        include_str!("../guest/init"),
+        include_str!("../guest/initrd-init"),
+    ];
     parts.extend(PACKAGES);
     parts.extend(MODULES);
     parts.extend(EARLY);
@@ -87,7 +161,13 @@ pub(crate) fn ensure_base(mirrors: &Mirrors) -> Result<PathBuf> {
     cache::ensure("guest-base", &cache::hash(&parts), |new| {
         sh::say("making the guest's root file system (about a minute)");
         let packages: Vec<String> = PACKAGES.iter().map(|p| (*p).to_owned()).collect();
-        tools::bootstrap(new, "essential", &packages, &mirrors.lines(false), &cache::dir()?.join("log/guest.log"))
+        tools::bootstrap(
+            new,
+            "essential",
+            &packages,
+            &mirrors.lines(false),
+            &cache::dir()?.join("log/guest.log"),
+        )
     })
 }
 
@@ -102,13 +182,21 @@ pub(crate) fn ensure_kernels(kernels: &[Kernel], apt: &Apt) -> Result<PathBuf> {
             let mut packages = vec![image.clone()];
             // Newer packages keep image and modules apart.
             packages.extend(apt.depends(&image)?.into_iter().filter(|name| {
-                name.ends_with(&kernel.release) && (["linux-binary-", "linux-modules-", "linux-base-"].iter().any(|p| name.starts_with(p)))
+                name.ends_with(&kernel.release)
+                    && (["linux-binary-", "linux-modules-", "linux-base-"]
+                        .iter()
+                        .any(|p| name.starts_with(p)))
             }));
             let to = new.join(&kernel.release);
             fs::create_dir_all(&to)?;
             for package in packages {
                 let file = apt.download(&package)?;
-                sh::run(std::process::Command::new("nice").args(["dpkg-deb", "-x"]).arg(file).arg(&to))?;
+                sh::run(
+                    std::process::Command::new("nice")
+                        .args(["dpkg-deb", "-x"])
+                        .arg(file)
+                        .arg(&to),
+                )?;
             }
         }
         Ok(())
@@ -116,12 +204,22 @@ pub(crate) fn ensure_kernels(kernels: &[Kernel], apt: &Apt) -> Result<PathBuf> {
 }
 
 /// Puts the guest together (about 20 s) unless it is there.
-pub(crate) fn ensure(kernels: &[Kernel], tree: &Tree, base: &Path, unpacked: &Path) -> Result<Guest> {
+pub(crate) fn ensure(
+    kernels: &[Kernel],
+    tree: &Tree,
+    base: &Path,
+    unpacked: &Path,
+) -> Result<Guest> {
     let dir = cache::ensure("guest", &key(kernels), |new| {
         sh::say("putting the guest together");
         fs::create_dir_all(new)?;
         for kernel in kernels {
-            prepare_kernel(kernel, tree, &unpacked.join(&kernel.release), &new.join(&kernel.release))?;
+            prepare_kernel(
+                kernel,
+                tree,
+                &unpacked.join(&kernel.release),
+                &new.join(&kernel.release),
+            )?;
         }
         // A copy of the base with our init and all kernels' modules, as an ext4 image.
         let script = r#"set -eu
@@ -150,10 +248,13 @@ chmod 644 "$new/root.img""#;
 /// Image, wanted modules and initramfs of one kernel.
 fn prepare_kernel(kernel: &Kernel, tree: &Tree, unpacked: &Path, to: &Path) -> Result<()> {
     let release = &kernel.release;
-    let from = [unpacked.join("usr/lib/modules").join(release), unpacked.join("lib/modules").join(release)]
-        .into_iter()
-        .find(|dir| dir.is_dir())
-        .context("the kernel package has no modules")?;
+    let from = [
+        unpacked.join("usr/lib/modules").join(release),
+        unpacked.join("lib/modules").join(release),
+    ]
+    .into_iter()
+    .find(|dir| dir.is_dir())
+    .context("the kernel package has no modules")?;
     let image = find_image(unpacked, &from, release)?;
     fs::create_dir_all(to)?;
     fs::copy(image, to.join("vmlinuz"))?;
@@ -162,14 +263,21 @@ fn prepare_kernel(kernel: &Kernel, tree: &Tree, unpacked: &Path, to: &Path) -> R
     let mut files = Vec::new();
     walk(&from.join("kernel"), &mut files)?;
     for file in files {
-        let name = file.strip_prefix(from.join("kernel"))?.to_string_lossy().into_owned();
+        let name = file
+            .strip_prefix(from.join("kernel"))?
+            .to_string_lossy()
+            .into_owned();
         if MODULES.iter().any(|prefix| name.starts_with(prefix)) {
             let target = modules.join("kernel").join(&name);
             fs::create_dir_all(target.parent().context("no folder")?)?;
             fs::copy(&file, target)?;
         }
     }
-    for file in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+    for file in [
+        "modules.builtin",
+        "modules.builtin.modinfo",
+        "modules.order",
+    ] {
         if from.join(file).is_file() {
             fs::copy(from.join(file), modules.join(file))?;
         }
@@ -183,14 +291,21 @@ mkdir -p "$dir/tree/usr"; ln -sfn ../lib "$dir/tree/usr/lib"
 depmod -b "$dir/tree" "$release""#;
     let mut command = tree.root_command("/bin/sh")?;
     command.args(["-c", script, "modules"]).arg(to).arg(release);
-    sh::run_logged(&mut command, &cache::dir()?.join(format!("log/modules-{release}.log")))?;
+    sh::run_logged(
+        &mut command,
+        &cache::dir()?.join(format!("log/modules-{release}.log")),
+    )?;
 
     let early = early_modules(&modules)?;
     let initrd = to.join("initrd-tree");
     fs::create_dir_all(initrd.join("modules"))?;
     let mut order = String::new();
     for file in &early {
-        let name = file.file_name().context("no name")?.to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .context("no name")?
+            .to_string_lossy()
+            .into_owned();
         fs::copy(file, initrd.join("modules").join(&name))?;
         order += &name;
         order.push('\n');
@@ -208,14 +323,19 @@ find . | cpio --quiet -o -H newc -R 0:0 >"$1/initrd"
 cd /; rm -rf "$1/initrd-tree""#;
     let mut command = tree.root_command("/bin/sh")?;
     command.args(["-c", script, "initrd"]).arg(to);
-    sh::run_logged(&mut command, &cache::dir()?.join(format!("log/initrd-{release}.log")))
+    sh::run_logged(
+        &mut command,
+        &cache::dir()?.join(format!("log/initrd-{release}.log")),
+    )
 }
 
 fn find_image(unpacked: &Path, modules: &Path, release: &str) -> Result<PathBuf> {
     let places = [
         unpacked.join("boot").join(format!("vmlinuz-{release}")),
         modules.join("vmlinuz"),
-        unpacked.join("usr/lib/linux").join(format!("vmlinuz-{release}")),
+        unpacked
+            .join("usr/lib/linux")
+            .join(format!("vmlinuz-{release}")),
     ];
     if let Some(place) = places.iter().find(|p| p.is_file()) {
         return Ok(place.clone());
@@ -224,7 +344,10 @@ fn find_image(unpacked: &Path, modules: &Path, release: &str) -> Result<PathBuf>
     walk(unpacked, &mut files)?;
     files
         .into_iter()
-        .find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz")))
+        .find(|f| {
+            f.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz"))
+        })
         .with_context(|| format!("no image of the kernel {release} in its packages"))
 }
 
@@ -246,15 +369,24 @@ fn early_modules(modules: &Path) -> Result<Vec<PathBuf>> {
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut by_name: BTreeMap<String, &str> = BTreeMap::new();
     for line in text.lines() {
-        let Some((file, rest)) = line.split_once(':') else { continue };
-        let name = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".ko").replace('-', "_");
+        let Some((file, rest)) = line.split_once(':') else {
+            continue;
+        };
+        let name = file
+            .rsplit('/')
+            .next()
+            .unwrap_or(file)
+            .trim_end_matches(".ko")
+            .replace('-', "_");
         by_name.insert(name, file);
         needs.insert(file, rest.split_whitespace().collect());
     }
     let mut order: Vec<&str> = Vec::new();
     for name in EARLY {
         // Not a module of this kernel: built in, or gone.
-        let Some(file) = by_name.get(*name) else { continue };
+        let Some(file) = by_name.get(*name) else {
+            continue;
+        };
         // modules.dep lists what is needed, the nearest first.
         let mut chain: Vec<&str> = needs.get(file).cloned().unwrap_or_default();
         chain.reverse();

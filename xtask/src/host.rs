@@ -13,7 +13,9 @@ use crate::{apt, modules, programs, sh};
 
 /// The running kernel, as `uname -r` says it.
 pub(crate) fn release() -> Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?
+        .trim()
+        .to_owned())
 }
 
 /// Whether this machine's kernel takes modules at all, and has a folder for them.
@@ -26,7 +28,9 @@ pub(crate) fn can_load_modules() -> bool {
 /// Builds the modules for the running kernel, in the tools tree, with the machine's own headers.
 fn build(setup: &Setup) -> Result<PathBuf> {
     if !can_load_modules() {
-        bail!("the kernel of this machine cannot load modules (`make demo` uses a virtual machine)");
+        bail!(
+            "the kernel of this machine cannot load modules (`make demo` uses a virtual machine)"
+        );
     }
     let release = release()?;
     let headers = format!("/lib/modules/{release}/build");
@@ -42,12 +46,27 @@ pub(crate) fn install(setup: &Setup) -> Result<()> {
     let updates = format!("/lib/modules/{release}/updates/blk-snap");
     sh::run(sh::privileged("mkdir").args(["-p", &updates]))?;
     for module in ["blkfilter.ko", "blksnap.ko"] {
-        sh::run(sh::privileged("install").args(["-m644"]).arg(folder.join(module)).arg(&updates))?;
+        sh::run(
+            sh::privileged("install")
+                .args(["-m644"])
+                .arg(folder.join(module))
+                .arg(&updates),
+        )?;
     }
     sh::run(sh::privileged("depmod").arg(&release))?;
-    let command = list.iter().find(|p| p.ends_with("blksnap")).context("no command was built")?;
-    sh::run(sh::privileged("install").arg("-m755").arg(command).arg("/usr/local/bin/blksnap"))?;
-    sh::say(format!("installed for {release}: `modprobe blksnap`, then `blksnap --help`"));
+    let command = list
+        .iter()
+        .find(|p| p.ends_with("blksnap"))
+        .context("no command was built")?;
+    sh::run(
+        sh::privileged("install")
+            .arg("-m755")
+            .arg(command)
+            .arg("/usr/local/bin/blksnap"),
+    )?;
+    sh::say(format!(
+        "installed for {release}: `modprobe blksnap`, then `blksnap --help`"
+    ));
     sh::say("a new kernel needs a new `make install`");
     Ok(())
 }
@@ -67,15 +86,28 @@ pub(crate) fn remove() -> Result<()> {
 }
 
 /// The demo on loop devices of this machine. Says the kernel and what failed.
-pub(crate) fn demo(setup: &Setup, list: &[PathBuf], out: &Path, on_line: &mut dyn FnMut(&str)) -> Result<(String, Option<String>)> {
+pub(crate) fn demo(
+    setup: &Setup,
+    list: &[PathBuf],
+    out: &Path,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<(String, Option<String>)> {
     let folder = build(setup)?;
     apt::host_packages(&[
-        ("fio", "fio"), ("mkfs.xfs", "xfsprogs"), ("mkfs.ext4", "e2fsprogs"), ("qemu-img", "qemu-utils"), ("jq", "jq"), ("pkill", "procps"),
+        ("fio", "fio"),
+        ("mkfs.xfs", "xfsprogs"),
+        ("mkfs.ext4", "e2fsprogs"),
+        ("qemu-img", "qemu-utils"),
+        ("jq", "jq"),
+        ("pkill", "procps"),
     ])?;
     let scratch = out.join("scratch");
     fs::create_dir_all(&scratch)?;
     fs::write(scratch.join("demo.sh"), include_str!("../demo/demo.sh"))?;
-    let programs = list.first().and_then(|p| p.parent()).context("no programs")?;
+    let programs = list
+        .first()
+        .and_then(|p| p.parent())
+        .context("no programs")?;
     let script = r#"set -e
 scratch=$1 modules=$2 programs=$3
 export OUT=$4 SCRATCH=$1 HOST=1 PATH=$programs:$PATH:/usr/sbin:/sbin
@@ -83,17 +115,26 @@ made=
 cleanup() { rmmod blksnap blkfilter 2>/dev/null || true; for loop in $made; do losetup -d "$loop"; done; rm -rf "$scratch"; }
 trap cleanup EXIT
 disk() { truncate -s "$2" "$scratch/$1.raw"; loop=$(losetup -f --show "$scratch/$1.raw"); made="$made $loop"; }
-disk ext4 1G; export EXT=$loop
-disk xfs 768M; export XFS=$loop
-disk ext4-restored 1G; export EXT_TARGET=$loop
-disk xfs-restored 768M; export XFS_TARGET=$loop
+disk ext4 768M; export EXT=$loop
+disk xfs 512M; export XFS=$loop
+disk ext4-restored 768M; export EXT_TARGET=$loop
+disk xfs-restored 512M; export XFS_TARGET=$loop
 rmmod blksnap blkfilter 2>/dev/null || true
 insmod "$modules/blkfilter.ko"
 insmod "$modules/blksnap.ko"
 bash "$scratch/demo.sh""#;
     let mut command = sh::privileged("bash");
-    command.args(["-c", script, "demo"]).arg(&scratch).arg(&folder).arg(programs).arg(out);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run the demo")?;
+    command
+        .args(["-c", script, "demo"])
+        .arg(&scratch)
+        .arg(&folder)
+        .arg(programs)
+        .arg(out);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the demo")?;
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
         on_line(&line.unwrap_or_default());
     }

@@ -3,23 +3,68 @@
 
 /// Any of these is a complaint.
 const BAD: &[&str] = &[
-    "WARNING: ", "BUG: ", "kernel BUG at", "Oops", "Kernel panic", "general protection fault", "Call Trace",
-    "INFO: task", "rcu: INFO", "self-detected stall", "detected stalls", "KASAN", "KCSAN", "UBSAN", "KFENCE",
-    "possible recursive locking", "possible circular locking", "inconsistent lock state", "suspicious RCU usage",
-    "sleeping function called", "scheduling while atomic", "soft lockup", "hard LOCKUP", "refcount_t:",
-    "list_add corruption", "list_del corruption", "ODEBUG", "bad page state", "Bad page state", "unable to handle",
-    "stack-protector", "memory leak", "invalid opcode", "page allocation failure", "Out of memory", "oom-kill",
-    "missing EC trailer", "Unknown symbol", "Unknown rela relocation", "disagrees about version of symbol", "Hung task",
+    "WARNING: ",
+    "BUG: ",
+    "kernel BUG at",
+    "Oops",
+    "Kernel panic",
+    "general protection fault",
+    "Call Trace",
+    "INFO: task",
+    "rcu: INFO",
+    "self-detected stall",
+    "detected stalls",
+    "KASAN",
+    "KCSAN",
+    "UBSAN",
+    "KFENCE",
+    "possible recursive locking",
+    "possible circular locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "sleeping function called",
+    "scheduling while atomic",
+    "soft lockup",
+    "hard LOCKUP",
+    "refcount_t:",
+    "list_add corruption",
+    "list_del corruption",
+    "ODEBUG",
+    "bad page state",
+    "Bad page state",
+    "unable to handle",
+    "stack-protector",
+    "memory leak",
+    "invalid opcode",
+    "page allocation failure",
+    "Out of memory",
+    "oom-kill",
+    "missing EC trailer",
+    "Unknown symbol",
+    "Unknown rela relocation",
+    "disagrees about version of symbol",
+    "Hung task",
 ];
 
 /// But these lines are known and say nothing about us.
 const FINE: &[&str] = &[
     // The processor model of the emulator, at boot.
-    "Spectre", "RETBleed", "Speculative", "SRSO", "TAA", "MDS", "MMIO Stale", "Register File Data Sampling",
-    "Transient Scheduler", "VMSCAPE", "ITS:", "unprivileged eBPF",
+    "Spectre",
+    "RETBleed",
+    "Speculative",
+    "SRSO",
+    "TAA",
+    "MDS",
+    "MMIO Stale",
+    "Register File Data Sampling",
+    "Transient Scheduler",
+    "VMSCAPE",
+    "ITS:",
+    "unprivileged eBPF",
     // Kernel threads and the like that carry such words in their names.
     "kfence: initialized",
-    "Command line:", "Kernel command line:",
+    "Command line:",
+    "Kernel command line:",
 ];
 
 /// The first complaint of a log and what follows it, or none.
@@ -42,9 +87,19 @@ mod tests {
 
     #[test]
     fn complaints_are_told_from_boot_chatter() {
-        assert_eq!(complaint("[0.1] RETBleed: WARNING: Spectre v2 mitigation leaves CPU vulnerable\n[1] ok"), None);
-        assert_eq!(complaint("[0.1] Kernel command line: oops=panic BUG: \n"), None);
-        let text = complaint("a\n[5.0] WARNING: CPU: 1 PID: 7 at block/bio.c:1\n[5.0] Call Trace:\n").unwrap();
+        assert_eq!(
+            complaint(
+                "[0.1] RETBleed: WARNING: Spectre v2 mitigation leaves CPU vulnerable\n[1] ok"
+            ),
+            None
+        );
+        assert_eq!(
+            complaint("[0.1] Kernel command line: oops=panic BUG: \n"),
+            None
+        );
+        let text =
+            complaint("a\n[5.0] WARNING: CPU: 1 PID: 7 at block/bio.c:1\n[5.0] Call Trace:\n")
+                .unwrap();
         assert!(text.starts_with("a\n[5.0] WARNING"));
         assert!(complaint("[5] UBSAN: shift-out-of-bounds in x").is_some());
         assert!(complaint("INFO: task fio:12 blocked for more than 60 seconds.").is_some());

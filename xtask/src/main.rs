@@ -3,6 +3,7 @@
 
 mod apt;
 mod cache;
+mod check_command;
 mod demo_command;
 mod guest;
 mod host;
@@ -44,6 +45,8 @@ enum Action {
     },
     /// Backs up two live disks, restores and proves them: the main job, shown
     Demo(demo_command::Arguments),
+    /// Formatting, lints, the layer rule, licences, documentation
+    Check,
     /// Installs the modules for the running kernel, and the command, on this machine
     Install {
         /// Take them off again
@@ -81,6 +84,7 @@ fn run(action: Action) -> Result<()> {
             sh::say("the modules are in target/modules");
             Ok(())
         }
+        Action::Check => check_command::run(),
         Action::Demo(arguments) => demo_command::run(&arguments),
         Action::Install { remove: true } => host::remove(),
         Action::Install { remove: false } => host::install(&setup::ensure(false)?),

@@ -12,7 +12,13 @@ use crate::tools::{self, Kernel};
 use crate::{cache, sh};
 
 /// What the modules are made of, below the repository.
-const SOURCES: &[&str] = &["kernel", "crates/core/src", "crates/uapi/src", "crates/core/Cargo.toml", "crates/uapi/Cargo.toml"];
+const SOURCES: &[&str] = &[
+    "kernel",
+    "crates/core/src",
+    "crates/uapi/src",
+    "crates/core/Cargo.toml",
+    "crates/uapi/Cargo.toml",
+];
 
 /// Where the modules of a kernel are.
 pub(crate) fn folder(kernel: &Kernel) -> PathBuf {
@@ -32,7 +38,9 @@ pub(crate) fn build(setup: &Setup, kernels: &[Kernel]) -> Result<()> {
 fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     let out = folder(kernel);
     let stamp = out.join("fingerprint");
-    let built = ["blkfilter.ko", "blksnap.ko"].iter().all(|m| out.join(m).is_file());
+    let built = ["blkfilter.ko", "blksnap.ko"]
+        .iter()
+        .all(|m| out.join(m).is_file());
     if built && fs::read_to_string(&stamp).is_ok_and(|old| old == sources) {
         return Ok(());
     }
@@ -45,7 +53,9 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     }
     let log = out.join("build.log");
     let mut command = setup.tree.command("nice")?;
-    command.args(["make", "-j2", "--no-print-directory", "-C"]).arg(sh::root().join("kernel"));
+    command
+        .args(["make", "-j2", "--no-print-directory", "-C"])
+        .arg(sh::root().join("kernel"));
     command.arg(format!("KERNEL={}", kernel.release));
     command.arg(format!("OUT={}", out.display()));
     command.arg(format!("CACHE={}", cache.display()));
@@ -55,7 +65,11 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     let text = String::from_utf8_lossy(&text);
     let complaints: Vec<&str> = text.lines().filter(|line| complains(line)).collect();
     if !complaints.is_empty() {
-        bail!("the build has complaints (all of it in {}):\n{}", log.display(), complaints.join("\n"));
+        bail!(
+            "the build has complaints (all of it in {}):\n{}",
+            log.display(),
+            complaints.join("\n")
+        );
     }
     index(setup, kernel, &out)?;
     fs::write(stamp, sources)?;
@@ -79,11 +93,18 @@ pub(crate) fn build_for_host(setup: &Setup, release: &str) -> Result<PathBuf> {
         .context("the headers of the running kernel are not installed")?;
     sh::say(format!("building the modules for {release}"));
     let mut command = setup.tree.command_with("nice", &binds)?;
-    command.args(["make", "-j2", "--no-print-directory", "-C"]).arg(sh::root().join("kernel"));
+    command
+        .args(["make", "-j2", "--no-print-directory", "-C"])
+        .arg(sh::root().join("kernel"));
     command.arg(format!("KERNEL={release}"));
     command.arg(format!("KDIR={}", headers.display()));
     command.arg(format!("OUT={}", out.display()));
-    command.arg(format!("CACHE={}", cache::dir()?.join(format!("rust-{}", tools::key(&setup.kernels))).display()));
+    command.arg(format!(
+        "CACHE={}",
+        cache::dir()?
+            .join(format!("rust-{}", tools::key(&setup.kernels)))
+            .display()
+    ));
     sh::run_logged(&mut command, &out.join("build.log"))?;
     Ok(out)
 }
@@ -113,7 +134,11 @@ mkdir -p "$out/guest"; rm -f "$out/guest"/*
 cp "$stage/lib/modules/$release"/modules.* "$out"/*.ko "$out/guest/"
 rm -rf "$stage""#;
     let mut command = setup.tree.command("/bin/sh")?;
-    command.args(["-c", script, "index"]).arg(setup.guest.modules(kernel)).arg(&kernel.release).arg(out);
+    command
+        .args(["-c", script, "index"])
+        .arg(setup.guest.modules(kernel))
+        .arg(&kernel.release)
+        .arg(out);
     sh::run_logged(&mut command, &out.join("index.log"))
 }
 
@@ -159,10 +184,16 @@ mod tests {
 
     #[test]
     fn complaints_of_the_build_are_seen() {
-        assert!(complains("blksnap.o: warning: objtool: foo+0x1: unreachable instruction"));
+        assert!(complains(
+            "blksnap.o: warning: objtool: foo+0x1: unreachable instruction"
+        ));
         assert!(complains("WARNING: modpost: missing MODULE_LICENSE()"));
         assert!(complains("x.c:1: warning: unused variable"));
-        assert!(!complains("Skipping BTF generation for blksnap.ko due to unavailability of vmlinux"));
-        assert!(!complains("warning: the compiler differs from the one used to build the kernel"));
+        assert!(!complains(
+            "Skipping BTF generation for blksnap.ko due to unavailability of vmlinux"
+        ));
+        assert!(!complains(
+            "warning: the compiler differs from the one used to build the kernel"
+        ));
     }
 }

@@ -15,10 +15,15 @@ const PROGRAMS: [(&str, &str); 2] = [("blksnap-cli", "blksnap"), ("stamp", "stam
 pub(crate) fn build() -> Result<Vec<PathBuf>> {
     let mut command = Command::new("nice");
     command.arg(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    command.args(["build", "--quiet", "--release"]).current_dir(sh::root());
+    command
+        .args(["build", "--quiet", "--release"])
+        .current_dir(sh::root());
     for (package, _) in PROGRAMS {
         command.args(["--package", package]);
     }
     sh::run(&mut command)?;
-    Ok(PROGRAMS.iter().map(|(_, program)| sh::target().join("release").join(program)).collect())
+    Ok(PROGRAMS
+        .iter()
+        .map(|(_, program)| sh::target().join("release").join(program))
+        .collect())
 }

@@ -14,7 +14,10 @@ use crate::{cache, sh};
 /// Host packages: what tells that one is there (a program or a path), and its name.
 const HOST: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
-    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    (
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "debian-archive-keyring",
+    ),
     ("unshare", "util-linux"),
 ];
 
@@ -49,7 +52,10 @@ pub(crate) fn ensure(refresh: bool) -> Result<Setup> {
     // The guest's base and the kernels do not need the tools tree: side by side with it.
     let (tree, rest) = thread::scope(|scope| {
         let rest = scope.spawn(|| -> Result<_> {
-            Ok((guest::ensure_kernels(&kernels, &apt)?, guest::ensure_base(&mirrors)?))
+            Ok((
+                guest::ensure_kernels(&kernels, &apt)?,
+                guest::ensure_base(&mirrors)?,
+            ))
         });
         let tree = tools::ensure(&kernels, &mirrors);
         (tree, rest.join())
@@ -57,15 +63,25 @@ pub(crate) fn ensure(refresh: bool) -> Result<Setup> {
     let tree = tree?;
     let (unpacked, base) = rest.map_err(|_| anyhow!("the set-up of the guest panicked"))??;
     let guest = guest::ensure(&kernels, &tree, &base, &unpacked)?;
-    sh::write(&cache::dir()?.join("kernels.json"), serde_json::to_string_pretty(&kernels)?)?;
+    sh::write(
+        &cache::dir()?.join("kernels.json"),
+        serde_json::to_string_pretty(&kernels)?,
+    )?;
     sh::say("the set-up is done");
-    Ok(Setup { kernels, tree, guest })
+    Ok(Setup {
+        kernels,
+        tree,
+        guest,
+    })
 }
 
 /// The set-up as it was recorded, if all of it is there.
 fn ready() -> Result<Option<Setup>> {
-    let Ok(text) = fs::read_to_string(cache::dir()?.join("kernels.json")) else { return Ok(None) };
-    let kernels: Vec<Kernel> = serde_json::from_str(&text).context("kernels.json in the cache is damaged; remove it")?;
+    let Ok(text) = fs::read_to_string(cache::dir()?.join("kernels.json")) else {
+        return Ok(None);
+    };
+    let kernels: Vec<Kernel> =
+        serde_json::from_str(&text).context("kernels.json in the cache is damaged; remove it")?;
     let series: Vec<&str> = kernels.iter().map(|k| k.series.as_str()).collect();
     if series != tools::KERNELS.map(|(s, _)| s) {
         return Ok(None);
@@ -73,7 +89,11 @@ fn ready() -> Result<Option<Setup>> {
     let dir = cache::entry("tools", &tools::key(&kernels))?;
     let guest = guest::existing(&kernels)?;
     Ok(match guest {
-        Some(guest) if dir.is_dir() => Some(Setup { kernels, tree: Tree { dir }, guest }),
+        Some(guest) if dir.is_dir() => Some(Setup {
+            kernels,
+            tree: Tree { dir },
+            guest,
+        }),
         _ => None,
     })
 }
@@ -84,6 +104,9 @@ impl Setup {
         if names.is_empty() {
             return Ok(self.kernels.clone());
         }
-        names.iter().map(|name| tools::find(&self.kernels, name).cloned()).collect()
+        names
+            .iter()
+            .map(|name| tools::find(&self.kernels, name).cloned())
+            .collect()
     }
 }

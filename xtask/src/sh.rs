@@ -113,7 +113,11 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-        bail!("{} failed ({status}); the end of {}:\n{tail}", name(command), log.display());
+        bail!(
+            "{} failed ({status}); the end of {}:\n{tail}",
+            name(command),
+            log.display()
+        );
     }
     Ok(())
 }
@@ -121,10 +125,21 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
 /// The first words of a command, for messages.
 pub(crate) fn name(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(command.get_args().take(6).map(|a| a.to_string_lossy().into_owned()));
+    words.extend(
+        command
+            .get_args()
+            .take(6)
+            .map(|a| a.to_string_lossy().into_owned()),
+    );
     let mut text = words.join(" ");
     if text.len() > 160 {
-        text.truncate(text.char_indices().map(|(i, _)| i).take_while(|i| *i <= 157).last().unwrap_or(0));
+        text.truncate(
+            text.char_indices()
+                .map(|(i, _)| i)
+                .take_while(|i| *i <= 157)
+                .last()
+                .unwrap_or(0),
+        );
         text.push_str("...");
     }
     text

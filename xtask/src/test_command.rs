@@ -61,13 +61,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     for failed in &tally.failed {
         println!("FAIL {failed}");
     }
-    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed.len(), tally.skipped);
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed,
+        tally.failed.len(),
+        tally.skipped
+    );
     Ok(tally.failed.is_empty())
 }
 
 fn cargo() -> Command {
     let mut command = Command::new("nice");
-    command.arg(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())).current_dir(sh::root());
+    command
+        .arg(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .current_dir(sh::root());
     command
 }
 
@@ -76,8 +83,22 @@ fn cargo_tests(tally: &mut Tally) -> Result<()> {
     sh::say("tests of the crates");
     if sh::have("cargo-nextest") {
         let mut command = cargo();
-        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never", "--cargo-quiet"]);
-        command.args(["--status-level", "all", "--final-status-level", "none", "--hide-progress-bar"]);
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--color",
+            "never",
+            "--cargo-quiet",
+        ]);
+        command.args([
+            "--status-level",
+            "all",
+            "--final-status-level",
+            "none",
+            "--hide-progress-bar",
+        ]);
         watch(command, "tests of the crates", tally)?;
         let mut command = cargo();
         command.args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]);
@@ -94,7 +115,11 @@ fn watch(mut command: Command, what: &str, tally: &mut Tally) -> Result<()> {
     let before = tally.failed.len();
     let shell = format!("exec {} 2>&1", shell_words(&command));
     let mut child = Command::new("sh");
-    child.args(["-c", &shell]).current_dir(sh::root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    child
+        .args(["-c", &shell])
+        .current_dir(sh::root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command = child;
     let mut child = command.spawn().context("cannot run cargo")?;
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
@@ -110,7 +135,10 @@ fn watch(mut command: Command, what: &str, tally: &mut Tally) -> Result<()> {
 
 fn shell_words(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|w| crate::vm_command::quote(&w.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    words
+        .map(|w| crate::vm_command::quote(&w.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A line of nextest (`PASS [ 0.1s] crate name`) or of cargo (`test result: ok. 3 passed; …`).
@@ -126,14 +154,22 @@ fn count(line: &str, tally: &mut Tally) {
         tally.passed += number("passed");
         tally.skipped += number("ignored");
         let failed = number("failed");
-        tally.failed.extend((0..failed).map(|_| "a test of the crates, see above".to_owned()));
+        tally
+            .failed
+            .extend((0..failed).map(|_| "a test of the crates, see above".to_owned()));
         return;
     }
-    let Some((word, rest)) = line.split_once(" [") else { return };
-    let Some((_, name)) = rest.split_once(']') else { return };
+    let Some((word, rest)) = line.split_once(" [") else {
+        return;
+    };
+    let Some((_, name)) = rest.split_once(']') else {
+        return;
+    };
     match word.trim() {
         "PASS" => tally.passed += 1,
-        "FAIL" | "TIMEOUT" | "ABORT" | "SIGSEGV" | "SIGABRT" | "LEAK-FAIL" => tally.failed.push(name.trim().to_owned()),
+        "FAIL" | "TIMEOUT" | "ABORT" | "SIGSEGV" | "SIGABRT" | "LEAK-FAIL" => {
+            tally.failed.push(name.trim().to_owned())
+        }
         "SKIP" => tally.skipped += 1,
         _ => {}
     }
@@ -142,7 +178,10 @@ fn count(line: &str, tally: &mut Tally) {
 /// The disks of the guests that run the tests.
 fn disks() -> Vec<Disk> {
     [("a", 64), ("b", 64), ("c", 512), ("d", 512)]
-        .map(|(serial, mib): (&str, u64)| Disk { serial: serial.into(), bytes: mib << 20 })
+        .map(|(serial, mib): (&str, u64)| Disk {
+            serial: serial.into(),
+            bytes: mib << 20,
+        })
         .to_vec()
 }
 
@@ -173,14 +212,26 @@ pub(crate) fn client(setup: &Setup) -> Result<PathBuf> {
     let out = sh::target().join("vm-tests/snapc");
     fs::create_dir_all(out.parent().context("no folder")?)?;
     let mut command = setup.tree.command("gcc-14")?;
-    command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&out).arg(sh::root().join("tests/vm/snapc.c"));
+    command
+        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&out)
+        .arg(sh::root().join("tests/vm/snapc.c"));
     sh::run_logged(&mut command, &sh::target().join("vm-tests/snapc.log"))?;
     Ok(out)
 }
 
-fn one_kernel(setup: &Setup, kernel: &Kernel, list: &[PathBuf], name: &str, tally: &mut Tally) -> Result<()> {
+fn one_kernel(
+    setup: &Setup,
+    kernel: &Kernel,
+    list: &[PathBuf],
+    name: &str,
+    tally: &mut Tally,
+) -> Result<()> {
     let series = &kernel.series;
-    sh::say(format!("tests in a virtual machine with {}", kernel.release));
+    sh::say(format!(
+        "tests in a virtual machine with {}",
+        kernel.release
+    ));
     let claim = vm::claim(&format!("test-{series}"))?;
     let tests = vm::share(&claim.name).join("tests");
     cache::remove_tree(&tests)?;
@@ -196,7 +247,10 @@ fn one_kernel(setup: &Setup, kernel: &Kernel, list: &[PathBuf], name: &str, tall
         timeout: Duration::from_secs(900),
         disks: disks(),
         append: String::new(),
-        script: format!("exec bash /host/tests/run.sh {}\n", crate::vm_command::quote(name)),
+        script: format!(
+            "exec bash /host/tests/run.sh {}\n",
+            crate::vm_command::quote(name)
+        ),
         programs: list.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
     };
@@ -219,11 +273,16 @@ fn one_kernel(setup: &Setup, kernel: &Kernel, list: &[PathBuf], name: &str, tall
     let blamed = failed.iter().any(|f| f.contains("kernel log"));
     tally.failed.append(&mut failed);
     if !ended || (outcome.complaint.is_some() && !blamed) {
-        let why = outcome.failure().unwrap_or_else(|| "the tests did not come to their end".into());
+        let why = outcome
+            .failure()
+            .unwrap_or_else(|| "the tests did not come to their end".into());
         tally.fail(format!("{series}: {why}"));
     }
     let _ = fs::remove_dir_all(outcome.dir.join("disks"));
-    sh::say(format!("{series}: {passed} passed in {:.0} s", outcome.seconds));
+    sh::say(format!(
+        "{series}: {passed} passed in {:.0} s",
+        outcome.seconds
+    ));
     Ok(())
 }
 
@@ -234,9 +293,18 @@ mod tests {
     #[test]
     fn both_kinds_of_test_output_are_counted() {
         let mut tally = Tally::default();
-        count("        PASS [   0.004s] stamp sector::tests::works", &mut tally);
-        count("        FAIL [   0.004s] stamp sector::tests::fails", &mut tally);
-        count("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out", &mut tally);
+        count(
+            "        PASS [   0.004s] stamp sector::tests::works",
+            &mut tally,
+        );
+        count(
+            "        FAIL [   0.004s] stamp sector::tests::fails",
+            &mut tally,
+        );
+        count(
+            "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out",
+            &mut tally,
+        );
         count("running 3 tests", &mut tally);
         assert_eq!((tally.passed, tally.failed.len(), tally.skipped), (4, 2, 2));
         assert_eq!(tally.failed[0], "stamp sector::tests::fails");

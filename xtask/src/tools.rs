@@ -15,13 +15,29 @@ use crate::{cache, sh};
 
 /// The kernels we serve: the name people use, and the pattern of the package names with `*` for the
 /// part that moves. The newest of each is taken at set-up.
-pub(crate) const KERNELS: [(&str, &str); 3] =
-    [("6.1", "6.1.0-*-amd64"), ("6.12", "6.12.*+deb13-amd64"), ("7.3", "7.3.*+deb13-amd64")];
+pub(crate) const KERNELS: [(&str, &str); 3] = [
+    ("6.1", "6.1.0-*-amd64"),
+    ("6.12", "6.12.*+deb13-amd64"),
+    ("7.3", "7.3.*+deb13-amd64"),
+];
 
 /// What the tree holds beside the kernels' headers.
 const PACKAGES: &[&str] = &[
-    "gcc-12", "gcc-14", "make", "binutils", "libelf-dev", "rustc", "rust-src", "qemu-system-x86", "qemu-utils",
-    "cpio", "xz-utils", "zstd", "kmod", "e2fsprogs", "busybox-static",
+    "gcc-12",
+    "gcc-14",
+    "make",
+    "binutils",
+    "libelf-dev",
+    "rustc",
+    "rust-src",
+    "qemu-system-x86",
+    "qemu-utils",
+    "cpio",
+    "xz-utils",
+    "zstd",
+    "kmod",
+    "e2fsprogs",
+    "busybox-static",
 ];
 
 /// Changed by hand when the recipe changes in a way that the hash does not see.
@@ -40,7 +56,9 @@ pub(crate) struct Kernel {
 pub(crate) fn resolve(apt: &Apt) -> Result<Vec<Kernel>> {
     let mut kernels = Vec::new();
     for (series, pattern) in KERNELS {
-        let (before, after) = pattern.split_once('*').context("a pattern without a star")?;
+        let (before, after) = pattern
+            .split_once('*')
+            .context("a pattern without a star")?;
         let headers = apt.names(&format!("linux-headers-{before}"))?;
         let images = apt.names(&format!("linux-image-{before}"))?;
         let newest = headers
@@ -57,22 +75,30 @@ pub(crate) fn resolve(apt: &Apt) -> Result<Vec<Kernel>> {
         let Some(release) = newest else {
             bail!("the archive has no kernel {pattern}");
         };
-        kernels.push(Kernel { series: series.into(), release: release.into() });
+        kernels.push(Kernel {
+            series: series.into(),
+            release: release.into(),
+        });
     }
     Ok(kernels)
 }
 
 /// The numbers in a version, for ordering.
 fn numbers(text: &str) -> Vec<u64> {
-    text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect()
 }
 
 /// Finds a kernel by series or release among those resolved.
 pub(crate) fn find<'a>(kernels: &'a [Kernel], name: &str) -> Result<&'a Kernel> {
-    kernels.iter().find(|k| k.series == name || k.release == name).with_context(|| {
-        let known: Vec<&str> = kernels.iter().map(|k| k.series.as_str()).collect();
-        format!("no kernel {name}; there are {}", known.join(", "))
-    })
+    kernels
+        .iter()
+        .find(|k| k.series == name || k.release == name)
+        .with_context(|| {
+            let known: Vec<&str> = kernels.iter().map(|k| k.series.as_str()).collect();
+            format!("no kernel {name}; there are {}", known.join(", "))
+        })
 }
 
 /// The key of the tree that serves these kernels.
@@ -88,7 +114,11 @@ pub(crate) fn ensure(kernels: &[Kernel], mirrors: &Mirrors) -> Result<Tree> {
     let dir = cache::ensure("tools", &key(kernels), |new| {
         sh::say("making the tools tree: compilers, kernel headers, qemu (2.5 GB, about 2 minutes)");
         let mut packages: Vec<String> = PACKAGES.iter().map(|p| (*p).to_owned()).collect();
-        packages.extend(kernels.iter().map(|k| format!("linux-headers-{}", k.release)));
+        packages.extend(
+            kernels
+                .iter()
+                .map(|k| format!("linux-headers-{}", k.release)),
+        );
         let log = cache::dir()?.join("log/tools.log");
         bootstrap(new, "apt", &packages, &mirrors.lines(true), &log)
     })?;
@@ -96,12 +126,29 @@ pub(crate) fn ensure(kernels: &[Kernel], mirrors: &Mirrors) -> Result<Tree> {
 }
 
 /// Makes a Debian tree in `dir`.
-pub(crate) fn bootstrap(dir: &Path, variant: &str, packages: &[String], sources: &[String], log: &Path) -> Result<()> {
+pub(crate) fn bootstrap(
+    dir: &Path,
+    variant: &str,
+    packages: &[String],
+    sources: &[String],
+    log: &Path,
+) -> Result<()> {
     let mut command = sh::privileged("env");
     // A temporary folder of the machine may be mounted nodev or be small; nothing is needed there.
-    command.args(["LC_ALL=C", "nice", "mmdebstrap", "--mode=root", "--format=directory", "--architectures=amd64"]);
+    command.args([
+        "LC_ALL=C",
+        "nice",
+        "mmdebstrap",
+        "--mode=root",
+        "--format=directory",
+        "--architectures=amd64",
+    ]);
     command.arg(format!("--variant={variant}"));
-    for option in ["APT::Install-Recommends \"false\"", "Acquire::Languages \"none\"", "Acquire::Retries \"3\""] {
+    for option in [
+        "APT::Install-Recommends \"false\"",
+        "Acquire::Languages \"none\"",
+        "Acquire::Retries \"3\"",
+    ] {
         command.arg(format!("--aptopt={option}"));
     }
     for option in apt::acquire_settings() {
@@ -111,7 +158,12 @@ pub(crate) fn bootstrap(dir: &Path, variant: &str, packages: &[String], sources:
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
     }
     // A kernel's header package pulls its image in on some releases; nobody boots it from here.
-    for path in ["/etc/kernel/postinst.d/initramfs-tools", "/boot/*", "/lib/modules/*/kernel/*", "/usr/lib/modules/*/kernel/*"] {
+    for path in [
+        "/etc/kernel/postinst.d/initramfs-tools",
+        "/boot/*",
+        "/lib/modules/*/kernel/*",
+        "/usr/lib/modules/*/kernel/*",
+    ] {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
     command.arg(format!("--include={}", packages.join(",")));
@@ -169,7 +221,11 @@ where=$1; shift
 exec chroot --userspec=\"$owner\" \"$tree\" /usr/bin/env -i -C \"$where\" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 TERM=dumb \"$@\"";
         let mut command = sh::privileged("unshare");
         command.args(["--mount", "--", "/bin/sh", "-c", script, "tree"]);
-        command.arg(&self.dir).arg(owner).arg(binds.len().to_string()).args(&binds);
+        command
+            .arg(&self.dir)
+            .arg(owner)
+            .arg(binds.len().to_string())
+            .args(&binds);
         command.arg(sh::root()).arg(program);
         Ok(command)
     }

@@ -63,15 +63,20 @@ impl Outcome {
     pub(crate) fn failure(&self) -> Option<String> {
         let logs = self.dir.display();
         if let Some(complaint) = &self.complaint {
-            return Some(format!("the kernel complained:\n{complaint}\n(logs in {logs})"));
+            return Some(format!(
+                "the kernel complained:\n{complaint}\n(logs in {logs})"
+            ));
         }
         match self.code {
             Some(0) => None,
             Some(code) => Some(format!("the script ended with {code} (logs in {logs})")),
-            None if self.timed_out => {
-                Some(format!("the guest hung: stopped after {:.0} s (logs in {logs})", self.seconds))
-            }
-            None => Some(format!("the guest died before the script's end (logs in {logs})")),
+            None if self.timed_out => Some(format!(
+                "the guest hung: stopped after {:.0} s (logs in {logs})",
+                self.seconds
+            )),
+            None => Some(format!(
+                "the guest died before the script's end (logs in {logs})"
+            )),
         }
     }
 }
@@ -87,7 +92,11 @@ pub(crate) struct Claim {
 /// Claims a name for a run: the one given, or that with a number.
 pub(crate) fn claim(base: &str) -> Result<Claim> {
     for number in 1..100 {
-        let name = if number == 1 { base.to_owned() } else { format!("{base}-{number}") };
+        let name = if number == 1 {
+            base.to_owned()
+        } else {
+            format!("{base}-{number}")
+        };
         let dir = sh::target().join("vm").join(&name);
         fs::create_dir_all(&dir)?;
         let lock = File::create(dir.join("lock"))?;
@@ -104,7 +113,11 @@ pub(crate) fn share(name: &str) -> PathBuf {
 }
 
 /// Runs a guest to its end.
-pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str)) -> Result<Outcome> {
+pub(crate) fn run(
+    setup: &Setup,
+    spec: &Spec<'_>,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Outcome> {
     let dir = sh::target().join("vm").join(&spec.name);
     let share = dir.join("share");
     let disks = dir.join("disks");
@@ -119,7 +132,10 @@ pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str))
         let _ = fs::remove_file(dir.join(name));
     }
 
-    let nonce = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
+    let nonce = format!(
+        "{:x}",
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos()
+    );
     fs::write(share.join("nonce"), format!("{nonce}\n"))?;
     fs::write(share.join("run"), &spec.script)?;
     cache::remove_tree(&share.join("bin"))?;
@@ -140,13 +156,39 @@ pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str))
     let mut command = setup.tree.command("setpriv")?;
     command.args(["--pdeathsig", "TERM", "timeout", "--foreground", "-k", "5"]);
     command.arg(spec.timeout.as_secs().to_string());
-    command.args(base_arguments(setup, spec.kernel, &accel, spec.cpus, spec.memory_mib, &spec.append));
-    command.args(["-chardev", &format!("file,id=console,path={}", dir.join("kernel.log").display())]);
-    command.args(["-serial", "chardev:console", "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]);
-    command.args(["-virtfs", &format!("local,path={},mount_tag=host,security_model=none", share.display())]);
+    command.args(base_arguments(
+        setup,
+        spec.kernel,
+        &accel,
+        spec.cpus,
+        spec.memory_mib,
+        &spec.append,
+    ));
+    command.args([
+        "-chardev",
+        &format!("file,id=console,path={}", dir.join("kernel.log").display()),
+    ]);
+    command.args([
+        "-serial",
+        "chardev:console",
+        "-chardev",
+        "stdio,id=output,signal=off",
+        "-serial",
+        "chardev:output",
+    ]);
     command.args([
         "-virtfs",
-        &format!("local,path={},mount_tag=repo,security_model=none,readonly=on", sh::root().display()),
+        &format!(
+            "local,path={},mount_tag=host,security_model=none",
+            share.display()
+        ),
+    ]);
+    command.args([
+        "-virtfs",
+        &format!(
+            "local,path={},mount_tag=repo,security_model=none,readonly=on",
+            sh::root().display()
+        ),
     ]);
     command.args(drive("root", &setup.guest.root(), true));
     for disk in &spec.disks {
@@ -173,7 +215,10 @@ pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str))
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        if let Some(end) = text.strip_prefix("@@END ").and_then(|t| t.strip_prefix(&nonce)) {
+        if let Some(end) = text
+            .strip_prefix("@@END ")
+            .and_then(|t| t.strip_prefix(&nonce))
+        {
             code = end.trim().parse().ok();
             continue;
         }
@@ -186,39 +231,97 @@ pub(crate) fn run(setup: &Setup, spec: &Spec<'_>, on_line: &mut dyn FnMut(&str))
     let text = fs::read(dir.join("kernel.log")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     if text.is_empty() && code.is_none() && !timed_out {
-        bail!("qemu failed: {}", fs::read_to_string(dir.join("qemu.log")).unwrap_or_default().trim_end());
+        bail!(
+            "qemu failed: {}",
+            fs::read_to_string(dir.join("qemu.log"))
+                .unwrap_or_default()
+                .trim_end()
+        );
     }
     // The log as dmesg had it may hold what a busy console dropped.
     let dmesg = fs::read(share.join("dmesg.txt")).unwrap_or_default();
-    let complaint = klog::complaint(&text).or_else(|| klog::complaint(&String::from_utf8_lossy(&dmesg)));
-    Ok(Outcome { code, complaint, timed_out, seconds: start.elapsed().as_secs_f32(), dir })
+    let complaint =
+        klog::complaint(&text).or_else(|| klog::complaint(&String::from_utf8_lossy(&dmesg)));
+    Ok(Outcome {
+        code,
+        complaint,
+        timed_out,
+        seconds: start.elapsed().as_secs_f32(),
+        dir,
+    })
 }
 
 fn drive(serial: &str, path: &Path, read_only: bool) -> [String; 4] {
-    let extra = if read_only { ",readonly=on" } else { ",discard=unmap,detect-zeroes=unmap" };
+    let extra = if read_only {
+        ",readonly=on"
+    } else {
+        ",discard=unmap,detect-zeroes=unmap"
+    };
     [
         "-drive".into(),
-        format!("if=none,id=drive-{serial},file={},format=raw,cache=unsafe,aio=threads{extra}", path.display()),
+        format!(
+            "if=none,id=drive-{serial},file={},format=raw,cache=unsafe,aio=threads{extra}",
+            path.display()
+        ),
         "-device".into(),
         format!("virtio-blk-pci,drive=drive-{serial},serial={serial}"),
     ]
 }
 
-fn base_arguments(setup: &Setup, kernel: &Kernel, accel: &str, cpus: u32, memory_mib: u32, append: &str) -> Vec<String> {
-    let cpu = if accel.starts_with("kvm") { "host" } else { "max" };
+fn base_arguments(
+    setup: &Setup,
+    kernel: &Kernel,
+    accel: &str,
+    cpus: u32,
+    memory_mib: u32,
+    append: &str,
+) -> Vec<String> {
+    let cpu = if accel.starts_with("kvm") {
+        "host"
+    } else {
+        "max"
+    };
     let append = format!(
         "console=ttyS0 quiet loglevel=7 panic=-1 oops=panic no_timer_check tsc=reliable \
          rcupdate.rcu_cpu_stall_timeout=60 random.trust_cpu=on net.ifnames=0 {append}"
     );
-    let mut arguments: Vec<String> = ["qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-machine", "pc"]
-        .map(String::from)
-        .to_vec();
-    arguments.extend(["-smp".into(), cpus.to_string(), "-m".into(), memory_mib.to_string()]);
-    arguments.extend(["-kernel".into(), setup.guest.kernel(kernel).display().to_string()]);
-    arguments.extend(["-initrd".into(), setup.guest.initrd(kernel).display().to_string()]);
+    let mut arguments: Vec<String> = [
+        "qemu-system-x86_64",
+        "-accel",
+        accel,
+        "-cpu",
+        cpu,
+        "-machine",
+        "pc",
+    ]
+    .map(String::from)
+    .to_vec();
+    arguments.extend([
+        "-smp".into(),
+        cpus.to_string(),
+        "-m".into(),
+        memory_mib.to_string(),
+    ]);
+    arguments.extend([
+        "-kernel".into(),
+        setup.guest.kernel(kernel).display().to_string(),
+    ]);
+    arguments.extend([
+        "-initrd".into(),
+        setup.guest.initrd(kernel).display().to_string(),
+    ]);
     arguments.extend(["-append".into(), append]);
     arguments.extend(
-        ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci"].map(String::from),
+        [
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-device",
+            "virtio-rng-pci",
+        ]
+        .map(String::from),
     );
     arguments
 }
@@ -230,7 +333,12 @@ fn accel(setup: &Setup) -> Result<String> {
     if let Ok(accel) = std::env::var("BLKSNAP_ACCEL") {
         return Ok(accel);
     }
-    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+    if File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_err()
+    {
         return Ok(TCG.into());
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -245,10 +353,17 @@ fn accel(setup: &Setup) -> Result<String> {
     command.args(["-k", "1", "8"]);
     command.args(base_arguments(setup, kernel, "kvm", 1, 256, "guest.probe"));
     command.args(["-serial", "null", "-serial", "stdio"]);
-    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    let out = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()?;
     let good = String::from_utf8_lossy(&out.stdout).contains("GUEST-PROBE-OK");
     let accel = if good { "kvm" } else { TCG };
-    sh::say(if good { "KVM works here" } else { "KVM does not work here: the guests are emulated" });
+    sh::say(if good {
+        "KVM works here"
+    } else {
+        "KVM does not work here: the guests are emulated"
+    });
     fs::write(&file, format!("{boot}{accel}"))?;
     Ok(accel.into())
 }

@@ -16,8 +16,10 @@ use crate::{modules, programs, setup, sh, tools};
 /// The command runs as root with the exchange folder at /host (outside: target/vm/NAME/share), the repository
 /// read-only at /repo, `blksnap` and `stamp` in the path, and the modules ready for modprobe.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  cargo xtask vm --kernel 6.12 --disk 256M:a --disk 1G:b -- 'modprobe blksnap && lsblk'\n  \
-                        cargo xtask vm --kernel 6.1 -- ./some-script.sh argument")]
+#[command(
+    after_help = "Example:\n  cargo xtask vm --kernel 6.12 --disk 256M:a --disk 1G:b -- 'modprobe blksnap && lsblk'\n  \
+                        cargo xtask vm --kernel 6.1 -- ./some-script.sh argument"
+)]
 pub(crate) struct Arguments {
     /// 6.1, 6.12 or 7.3
     #[arg(long, default_value = "6.12")]
@@ -71,7 +73,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         list = programs::build()?;
     }
     let folder = modules::folder(kernel).join("guest");
-    let disks = arguments.disk.iter().enumerate().map(|(i, text)| disk(i, text)).collect::<Result<Vec<_>>>()?;
+    let disks = arguments
+        .disk
+        .iter()
+        .enumerate()
+        .map(|(i, text)| disk(i, text))
+        .collect::<Result<Vec<_>>>()?;
 
     let claim = vm::claim(&arguments.name)?;
     let share = vm::share(&claim.name);
@@ -98,7 +105,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let outcome = vm::run(&setup, &spec, &mut |line| println!("{line}"))?;
     if arguments.dmesg {
-        print!("{}", String::from_utf8_lossy(&fs::read(outcome.dir.join("kernel.log"))?));
+        print!(
+            "{}",
+            String::from_utf8_lossy(&fs::read(outcome.dir.join("kernel.log"))?)
+        );
     }
     if !arguments.keep {
         let _ = fs::remove_dir_all(outcome.dir.join("disks"));
@@ -115,7 +125,10 @@ fn disk(index: usize, text: &str) -> Result<Disk> {
         Some((size, serial)) => (size, serial.to_owned()),
         None => (text, format!("disk{}", index + 1)),
     };
-    Ok(Disk { serial, bytes: bytes(size).with_context(|| format!("{size} is no size; try 512M or 2G"))? })
+    Ok(Disk {
+        serial,
+        bytes: bytes(size).with_context(|| format!("{size} is no size; try 512M or 2G"))?,
+    })
 }
 
 /// `512M`, `2G`, `4096`.

@@ -38,22 +38,37 @@ impl Delta {
         if let Some(map) = &self.map {
             let bytes = fs::read(map)?;
             if bytes.len() < differing.len() {
-                bail!("the map has {} blocks, the images have {}", bytes.len(), differing.len());
+                bail!(
+                    "the map has {} blocks, the images have {}",
+                    bytes.len(),
+                    differing.len()
+                );
             }
             for (flag, byte) in reported.iter_mut().zip(bytes) {
                 *flag = byte > self.base;
             }
         } else if let Some(extents) = &self.extents {
             for line in fs::read_to_string(extents)?.lines() {
-                let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-                let [offset, length] = numbers[..] else { bail!("not an extent: {line}") };
+                let numbers: Vec<u64> = line
+                    .split_whitespace()
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()?;
+                let [offset, length] = numbers[..] else {
+                    bail!("not an extent: {line}")
+                };
                 for block in offset / self.block..(offset + length).div_ceil(self.block) {
-                    *reported.get_mut(usize::try_from(block)?).context("an extent past the end")? = true;
+                    *reported
+                        .get_mut(usize::try_from(block)?)
+                        .context("an extent past the end")? = true;
                 }
             }
         }
-        let missed: Vec<usize> = (0..differing.len()).filter(|i| differing[*i] && !reported[*i]).collect();
-        let extra: Vec<usize> = (0..differing.len()).filter(|i| !differing[*i] && reported[*i]).collect();
+        let missed: Vec<usize> = (0..differing.len())
+            .filter(|i| differing[*i] && !reported[*i])
+            .collect();
+        let extra: Vec<usize> = (0..differing.len())
+            .filter(|i| !differing[*i] && reported[*i])
+            .collect();
         println!(
             "{} blocks differ, {} reported, {} missed, {} extra",
             differing.iter().filter(|d| **d).count(),
@@ -62,16 +77,26 @@ impl Delta {
             extra.len()
         );
         if let Some(first) = missed.first() {
-            bail!("{} blocks differ and were not reported, first block {first}", missed.len());
+            bail!(
+                "{} blocks differ and were not reported, first block {first}",
+                missed.len()
+            );
         }
-        if !self.superset && let Some(first) = extra.first() {
-            bail!("{} blocks were reported and do not differ, first block {first}", extra.len());
+        if !self.superset
+            && let Some(first) = extra.first()
+        {
+            bail!(
+                "{} blocks were reported and do not differ, first block {first}",
+                extra.len()
+            );
         }
         Ok(())
     }
 
     fn difference(&self) -> Result<Vec<bool>> {
-        let open = |path: &Path| File::open(path).with_context(|| format!("cannot read {}", path.display()));
+        let open = |path: &Path| {
+            File::open(path).with_context(|| format!("cannot read {}", path.display()))
+        };
         let (mut old, mut new) = (open(&self.old)?, open(&self.new)?);
         let size = usize::try_from(self.block)?;
         let (mut a, mut b) = (vec![0; size], vec![0; size]);

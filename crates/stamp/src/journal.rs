@@ -25,7 +25,13 @@ pub(crate) fn save(path: &Path, entries: &[Entry]) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut file = BufWriter::new(file);
     for entry in entries {
-        for word in [entry.sector, entry.sectors, entry.sequence, entry.begin_ns, entry.end_ns] {
+        for word in [
+            entry.sector,
+            entry.sectors,
+            entry.sequence,
+            entry.begin_ns,
+            entry.end_ns,
+        ] {
             file.write_all(&word.to_le_bytes())?;
         }
     }

@@ -74,7 +74,8 @@ pub(crate) struct Load {
 /// Now, on the clock that all processes of the machine share.
 pub(crate) fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// A small generator: the same seed, the same load.
@@ -96,7 +97,11 @@ impl Random {
 impl Load {
     /// Runs the load and writes its journal.
     pub(crate) fn run(&self) -> Result<()> {
-        if self.unit == 0 || !self.unit.is_multiple_of(512) || self.longest > STRIPE * 512 || self.longest < self.unit {
+        if self.unit == 0
+            || !self.unit.is_multiple_of(512)
+            || self.longest > STRIPE * 512
+            || self.longest < self.unit
+        {
             bail!("--unit is a multiple of 512, --longest at least that and at most 65536");
         }
         let mut options = OpenOptions::new();
@@ -104,11 +109,17 @@ impl Load {
         if self.direct {
             options.custom_flags(i32::try_from(OFlags::DIRECT.bits())?);
         }
-        let file = options.open(&self.target).with_context(|| format!("cannot open {}", self.target.display()))?;
+        let file = options
+            .open(&self.target)
+            .with_context(|| format!("cannot open {}", self.target.display()))?;
         let size = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?;
         let stripes = self.range.unwrap_or(size).min(size) / (STRIPE * 512);
         if stripes < self.jobs {
-            bail!("{} is too small for {} writers", self.target.display(), self.jobs);
+            bail!(
+                "{} is too small for {} writers",
+                self.target.display(),
+                self.jobs
+            );
         }
         let first = self.first.unwrap_or_else(now_ns);
         let sequence = AtomicU64::new(first);
@@ -128,7 +139,10 @@ impl Load {
                 thread::sleep(Duration::from_millis(20));
             }
             stop.store(true, Ordering::Relaxed);
-            writers.into_iter().map(|w| w.join().unwrap_or_else(|_| bail!("a writer panicked"))).collect()
+            writers
+                .into_iter()
+                .map(|w| w.join().unwrap_or_else(|_| bail!("a writer panicked")))
+                .collect()
         });
         let mut entries = Vec::new();
         let mut failure = None;
@@ -143,18 +157,31 @@ impl Load {
         if let Some(error) = failure {
             return Err(error);
         }
-        let slowest = entries.iter().map(|e| e.end_ns - e.begin_ns).max().unwrap_or(0);
+        let slowest = entries
+            .iter()
+            .map(|e| e.end_ns - e.begin_ns)
+            .max()
+            .unwrap_or(0);
         println!(
             "{} writes, {} bytes, last sequence {}, slowest {} us",
             entries.len(),
             entries.iter().map(|e| e.sectors * 512).sum::<u64>(),
-            entries.last().map_or(first.saturating_sub(1), |e| e.sequence),
+            entries
+                .last()
+                .map_or(first.saturating_sub(1), |e| e.sequence),
             slowest / 1000
         );
         Ok(())
     }
 
-    fn writer(&self, file: &File, job: u64, stripes: u64, sequence: &AtomicU64, stop: &AtomicBool) -> Result<Vec<Entry>> {
+    fn writer(
+        &self,
+        file: &File,
+        job: u64,
+        stripes: u64,
+        sequence: &AtomicU64,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(job + 1));
         let unit = self.unit / 512;
@@ -174,11 +201,24 @@ impl Load {
             let length = usize::try_from(sectors * 512)?;
             let buffer = &mut memory[start..start + length];
             for (i, bytes) in buffer.chunks_exact_mut(SECTOR).enumerate() {
-                sector::write(bytes, Stamp { sector: first + i as u64, sequence: number, time_ns: begin_ns });
+                sector::write(
+                    bytes,
+                    Stamp {
+                        sector: first + i as u64,
+                        sequence: number,
+                        time_ns: begin_ns,
+                    },
+                );
             }
             let result = self.one(file, buffer, first * 512);
             let end_ns = if result.is_ok() { now_ns() } else { u64::MAX };
-            entries.push(Entry { sector: first, sectors, sequence: number, begin_ns, end_ns });
+            entries.push(Entry {
+                sector: first,
+                sectors,
+                sequence: number,
+                begin_ns,
+                end_ns,
+            });
             result.with_context(|| format!("a write to {} failed", self.target.display()))?;
             if self.pause > 0 {
                 thread::sleep(Duration::from_micros(self.pause));
@@ -189,7 +229,12 @@ impl Load {
 
     fn one(&self, file: &File, buffer: &[u8], offset: u64) -> Result<()> {
         if self.nowait {
-            match rustix::io::pwritev2(file, &[IoSlice::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            match rustix::io::pwritev2(
+                file,
+                &[IoSlice::new(buffer)],
+                offset,
+                ReadWriteFlags::NOWAIT,
+            ) {
                 Ok(done) if done == buffer.len() => return Ok(()),
                 // A device that is busy may say so; then the write is made the other way.
                 Ok(_) | Err(rustix::io::Errno::AGAIN) => {}

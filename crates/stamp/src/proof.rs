@@ -47,7 +47,8 @@ struct Verdict {
 impl Prove {
     /// Reads and judges; an error when there is no such instant.
     pub(crate) fn run(&self) -> Result<()> {
-        let (mut latest_in, mut earliest_out) = (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX));
+        let (mut latest_in, mut earliest_out) =
+            (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX));
         let mut problems = Vec::new();
         for pair in &self.pairs {
             let mut words = pair.split(':').map(PathBuf::from);
@@ -69,7 +70,12 @@ impl Prove {
             );
             latest_in = latest_in.max(verdict.latest_in);
             earliest_out = earliest_out.min(verdict.earliest_out);
-            problems.extend(verdict.problems.into_iter().map(|p| format!("{}: {p}", image.display())));
+            problems.extend(
+                verdict
+                    .problems
+                    .into_iter()
+                    .map(|p| format!("{}: {p}", image.display())),
+            );
         }
         if latest_in >= earliest_out {
             problems.push(format!(
@@ -77,7 +83,10 @@ impl Prove {
             ));
         }
         if problems.is_empty() {
-            println!("one instant fits: {} us wide", earliest_out.saturating_sub(latest_in) / 1000);
+            println!(
+                "one instant fits: {} us wide",
+                earliest_out.saturating_sub(latest_in) / 1000
+            );
             return Ok(());
         }
         for problem in problems.iter().take(20) {
@@ -88,7 +97,11 @@ impl Prove {
 }
 
 fn judge(image: &Path, entries: &[Entry], foreign: bool) -> Result<Verdict> {
-    let sectors = entries.iter().map(|e| e.sector + e.sectors).max().unwrap_or(0);
+    let sectors = entries
+        .iter()
+        .map(|e| e.sector + e.sectors)
+        .max()
+        .unwrap_or(0);
     // For each sector the index of the write the image holds, plus one.
     let mut held = vec![0u32; usize::try_from(sectors)?];
     let mut by_sequence = std::collections::HashMap::with_capacity(entries.len());
@@ -100,7 +113,10 @@ fn judge(image: &Path, entries: &[Entry], foreign: bool) -> Result<Verdict> {
         let first = usize::try_from(entry.sector)?;
         touched[first..first + usize::try_from(entry.sectors)?].fill(true);
     }
-    let mut verdict = Verdict { earliest_out: u64::MAX, ..Verdict::default() };
+    let mut verdict = Verdict {
+        earliest_out: u64::MAX,
+        ..Verdict::default()
+    };
 
     let mut file = File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
     let mut buffer = vec![0u8; 1 << 20];
@@ -113,17 +129,25 @@ fn judge(image: &Path, entries: &[Entry], foreign: bool) -> Result<Verdict> {
             let place = usize::try_from(sector)?;
             match sector::read(bytes) {
                 Found::Stamped(stamp) if stamp.sector != sector => {
-                    verdict.problems.push(format!("sector {sector} holds what was written to {}", stamp.sector));
+                    verdict.problems.push(format!(
+                        "sector {sector} holds what was written to {}",
+                        stamp.sector
+                    ));
                 }
                 Found::Stamped(stamp) => match by_sequence.get(&stamp.sequence) {
                     Some(index) => held[place] = u32::try_from(index + 1)?,
                     // Of an earlier load.
                     None if foreign => {}
-                    None => verdict.problems.push(format!("sector {sector} holds write {}, which is in no journal", stamp.sequence)),
+                    None => verdict.problems.push(format!(
+                        "sector {sector} holds write {}, which is in no journal",
+                        stamp.sequence
+                    )),
                 },
                 Found::Torn => verdict.problems.push(format!("sector {sector} is torn")),
                 Found::Foreign if touched[place] && !foreign => {
-                    verdict.problems.push(format!("sector {sector} holds something foreign"));
+                    verdict
+                        .problems
+                        .push(format!("sector {sector} holds something foreign"));
                 }
                 Found::Zero | Found::Foreign => {}
             }
@@ -146,10 +170,18 @@ fn judge(image: &Path, entries: &[Entry], foreign: bool) -> Result<Verdict> {
             verdict.writes_out += 1;
             verdict.earliest_out = verdict.earliest_out.min(entry.end_ns);
         } else if range.iter().any(|h| *h as usize == index + 1) {
-            verdict.problems.push(format!("write {} at sector {} is torn: {count} of {} sectors are in", entry.sequence, entry.sector, range.len()));
+            verdict.problems.push(format!(
+                "write {} at sector {} is torn: {count} of {} sectors are in",
+                entry.sequence,
+                entry.sector,
+                range.len()
+            ));
         } else {
             // Out, as its own sectors show; those that are in hold later writes, which would have to be out too.
-            verdict.problems.push(format!("write {} at sector {} is out but a later one is in", entry.sequence, entry.sector));
+            verdict.problems.push(format!(
+                "write {} at sector {} is out but a later one is in",
+                entry.sequence, entry.sector
+            ));
         }
     }
     Ok(verdict)
@@ -164,7 +196,11 @@ mod tests {
         let mut bytes = vec![0u8; stamps.len() * SECTOR];
         for (i, stamp) in stamps.iter().enumerate() {
             if let Some(sequence) = stamp {
-                let stamp = Stamp { sector: i as u64, sequence: *sequence, time_ns: 0 };
+                let stamp = Stamp {
+                    sector: i as u64,
+                    sequence: *sequence,
+                    time_ns: 0,
+                };
                 sector::write(&mut bytes[i * SECTOR..(i + 1) * SECTOR], stamp);
             }
         }
@@ -174,26 +210,55 @@ mod tests {
     }
 
     fn entry(sector: u64, sectors: u64, sequence: u64, begin_ns: u64, end_ns: u64) -> Entry {
-        Entry { sector, sectors, sequence, begin_ns, end_ns }
+        Entry {
+            sector,
+            sectors,
+            sequence,
+            begin_ns,
+            end_ns,
+        }
     }
 
     #[test]
     fn an_instant_is_found_where_there_is_one() {
         let path = image("good", &[Some(1), Some(1), Some(2), None]);
-        let entries = [entry(0, 2, 1, 10, 20), entry(2, 1, 2, 30, 40), entry(0, 2, 3, 50, 60), entry(3, 1, 4, 45, 70)];
+        let entries = [
+            entry(0, 2, 1, 10, 20),
+            entry(2, 1, 2, 30, 40),
+            entry(0, 2, 3, 50, 60),
+            entry(3, 1, 4, 45, 70),
+        ];
         let verdict = judge(&path, &entries, false).unwrap();
         assert_eq!((verdict.latest_in, verdict.earliest_out), (30, 60));
-        assert_eq!((verdict.writes_in, verdict.writes_out, verdict.problems.len()), (2, 2, 0));
+        assert_eq!(
+            (
+                verdict.writes_in,
+                verdict.writes_out,
+                verdict.problems.len()
+            ),
+            (2, 2, 0)
+        );
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn torn_and_impossible_images_are_seen() {
         let path = image("torn", &[Some(1), None]);
-        assert_eq!(judge(&path, &[entry(0, 2, 1, 10, 20)], false).unwrap().problems.len(), 1);
+        assert_eq!(
+            judge(&path, &[entry(0, 2, 1, 10, 20)], false)
+                .unwrap()
+                .problems
+                .len(),
+            1
+        );
         // The second write is in, the first, which had ended before, is not.
         let path2 = image("order", &[None, Some(2)]);
-        let verdict = judge(&path2, &[entry(0, 1, 1, 10, 20), entry(1, 1, 2, 30, 40)], false).unwrap();
+        let verdict = judge(
+            &path2,
+            &[entry(0, 1, 1, 10, 20), entry(1, 1, 2, 30, 40)],
+            false,
+        )
+        .unwrap();
         assert!(verdict.latest_in >= verdict.earliest_out);
         std::fs::remove_file(path).unwrap();
         std::fs::remove_file(path2).unwrap();

@@ -59,18 +59,30 @@ pub(crate) fn read(bytes: &[u8]) -> Found {
         *word = u64::from_le_bytes(eight);
     }
     if words[0] != u64::from_le_bytes(MAGIC) {
-        return if words.iter().all(|w| *w == 0) { Found::Zero } else { Found::Foreign };
+        return if words.iter().all(|w| *w == 0) {
+            Found::Zero
+        } else {
+            Found::Foreign
+        };
     }
     if words[SECTOR / 8 - 1] != checksum(&words) {
         return Found::Torn;
     }
-    Found::Stamped(Stamp { sector: words[1], sequence: words[2], time_ns: words[3] })
+    Found::Stamped(Stamp {
+        sector: words[1],
+        sequence: words[2],
+        time_ns: words[3],
+    })
 }
 
 fn checksum(words: &[u64; SECTOR / 8]) -> u64 {
-    words[..SECTOR / 8 - 1].iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
-        (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
-    })
+    words[..SECTOR / 8 - 1]
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            (hash ^ word)
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(29)
+        })
 }
 
 #[cfg(test)]
@@ -79,7 +91,11 @@ mod tests {
 
     #[test]
     fn a_sector_says_what_was_put_in_and_a_torn_one_is_seen() {
-        let stamp = Stamp { sector: 77, sequence: 5, time_ns: 123_456 };
+        let stamp = Stamp {
+            sector: 77,
+            sequence: 5,
+            time_ns: 123_456,
+        };
         let mut bytes = [0u8; SECTOR];
         assert_eq!(read(&bytes), Found::Zero);
         write(&mut bytes, stamp);
