@@ -7,7 +7,7 @@
 
 struct page *bsk_page_alloc(bool wait)
 {
-	gfp_t gfp = wait ? GFP_NOIO | __GFP_NORETRY : GFP_NOWAIT;
+	gfp_t gfp = wait ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
 
 	/* Never from the emergency reserves: they are for what gives memory back soon. */
 	return alloc_page(gfp | __GFP_NOWARN | __GFP_NOMEMALLOC);

@@ -21,7 +21,7 @@ unsafe impl Send for Page {}
 unsafe impl Sync for Page {}
 
 impl Page {
-    /// A page. `wait`: may sleep and reclaim, without I/O and without trying hard; else atomic.
+    /// A page. `wait`: may sleep and reclaim, without I/O; else atomic.
     pub fn alloc(wait: bool) -> Option<Page> {
         // SAFETY: the flag is the caller's word about its context.
         NonNull::new(unsafe { sys::bsk_page_alloc(wait) }).map(Page)

@@ -13,13 +13,13 @@ use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::io::{Done, Io, Tag};
 use kern::misc::{Param, monotonic_ns, param};
+use kern::page::Page;
 use kern::vec::TryPush;
 use kern::worker::{List, Work};
 
 use super::slow::{Finished, Job};
 use super::{Cow, Pages, Token, copy_index};
 use crate::events::What;
-use crate::store::memory::Memory;
 use crate::store::{Backend, Slots};
 
 /// What a completion is of: in the upper half of the tag's first number.
@@ -71,6 +71,10 @@ impl Cow {
         let any = !jobs.is_empty();
         for job in jobs {
             match job {
+                Finished::Pages { batch, slot, pages } => {
+                    let kept = pages.and_then(|pages| self.keep(batch, slot, pages));
+                    self.store_done(batch, slot, kept);
+                }
                 Finished::Store { batch, slot, result } => self.store_done(batch, slot, result),
                 Finished::Part { request, result } => self.part_done(request, result),
             }
@@ -271,10 +275,9 @@ impl Cow {
     }
 
     fn store_at(&self, batch: BatchId, slot: u64) -> Result {
-        if let Backend::Memory(memory) = &*self.store.backend()? {
-            self.keep(memory, batch, slot)?;
-            self.store_done(batch, slot, Ok(()));
-            return Ok(());
+        if let Backend::Memory(_) = &*self.store.backend()? {
+            let count = self.state.lock().engine.batch(batch).map(|(_, range)| range.count as u32).sum();
+            return self.send(Job::Pages { batch, slot, count });
         }
         let mut pages = Vec::new();
         {
@@ -288,7 +291,9 @@ impl Cow {
     }
 
     /// In memory, the pages stay where they are, and fresh ones take their place for later copies.
-    fn keep(&self, memory: &Memory, batch: BatchId, slot: u64) -> Result {
+    fn keep(&self, batch: BatchId, slot: u64, mut fresh: Vec<Page>) -> Result {
+        let backend = self.store.backend()?;
+        let Backend::Memory(memory) = &*backend else { return Err(Errno::EIO) };
         let mut slot = slot;
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -296,8 +301,7 @@ impl Cow {
             let pages = state.copies.get_mut(copy_index(copy)).and_then(Option::take).ok_or(Errno::EIO)?;
             for page in alloc::sync::Arc::into_inner(pages).ok_or(Errno::EIO)? {
                 memory.put(slot, page).map_err(|_| Errno::ENOSPC)?;
-                let fresh = kern::page::Page::alloc(true).ok_or(Errno::ENOSPC)?;
-                state.spare.try_push(fresh).map_err(|_| Errno::ENOMEM)?;
+                state.spare.try_push(fresh.pop().ok_or(Errno::EIO)?).map_err(|_| Errno::ENOMEM)?;
                 slot += 1;
             }
         }

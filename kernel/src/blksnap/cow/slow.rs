@@ -18,8 +18,14 @@ use super::run::{PART, STORE};
 use super::{Cow, Pages};
 use crate::store::{Backend, SLOT};
 
+/// How often, and after which time, memory is asked for again.
+const PAGE_TRIES: u32 = 200;
+const PAGE_WAIT_MS: u32 = 5;
+
 /// What it is asked for.
 pub(super) enum Job {
+    /// Pages for later copies, as those of the batch stay where they are: in the storage in memory, from `slot` on.
+    Pages { batch: BatchId, slot: u64, count: u32 },
     /// Copies to slots.
     Store { batch: BatchId, slot: u64, pages: Vec<Pages> },
     /// Between the slots from byte `pos` and an image request's data, its `len` bytes from byte `from`.
@@ -28,6 +34,7 @@ pub(super) enum Job {
 
 /// What came of a job that was done here; others complete as I/O.
 pub(super) enum Finished {
+    Pages { batch: BatchId, slot: u64, pages: Result<Vec<Page>> },
     Store { batch: BatchId, slot: u64, result: Result },
     Part { request: u32, result: Result },
 }
@@ -52,6 +59,7 @@ impl Cow {
             Err(e) => return Some(job.failed(e)),
         };
         match (job, &*backend) {
+            (Job::Pages { batch, slot, count }, _) => Some(Finished::Pages { batch, slot, pages: self.more_pages(count) }),
             (Job::Store { batch, slot, pages }, Backend::File(file)) => {
                 let result = refs(&pages).and_then(|p| file.write(slot * SLOT, &p));
                 Some(Finished::Store { batch, slot, result })
@@ -91,9 +99,29 @@ impl Cow {
     }
 }
 
+impl Cow {
+    /// Pages for later copies. Memory that can be had by dropping caches is waited for; when there is none, the storage is full.
+    fn more_pages(&self, count: u32) -> Result<Vec<Page>> {
+        let mut pages = super::reserved(count)?;
+        let mut tries = 0;
+        while pages.len() < count as usize {
+            match Page::alloc(true) {
+                Some(page) => pages.try_push(page).map_err(|_| Errno::ENOMEM)?,
+                None if tries < PAGE_TRIES && self.failure().is_none() => {
+                    tries += 1;
+                    kern::misc::sleep_ms(PAGE_WAIT_MS);
+                }
+                None => return Err(Errno::ENOSPC),
+            }
+        }
+        Ok(pages)
+    }
+}
+
 impl Job {
     fn failed(self, error: Errno) -> Finished {
         match self {
+            Job::Pages { batch, slot, .. } => Finished::Pages { batch, slot, pages: Err(error) },
             Job::Store { batch, slot, .. } => Finished::Store { batch, slot, result: Err(error) },
             Job::Part { request, .. } => Finished::Part { request, result: Err(error) },
         }
