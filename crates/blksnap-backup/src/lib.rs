@@ -30,7 +30,7 @@
 //! |---|---|
 //! | [`job`], `copy` | [`backup`]: attach, snapshot, plan, copy, publish |
 //! | [`plan`] | full, incremental or differential, and why |
-//! | [`restore`], [`mod@verify`] | back to a device or file; are all files what they were |
+//! | [`mod@restore`], [`mod@verify`] | back to a device or file; are all files what they were |
 //! | [`folder`], [`names`], [`manifest`] | DIR |
 //! | [`layer`], [`digest`] | one qcow2 file, and the checksum of what it holds |
 //! | [`source`] | reads an image ahead of its writer |

@@ -28,7 +28,7 @@ const AHEAD: usize = 4;
 /// How long an image's node may take to appear under `/dev`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A buffer whose data begins at a multiple of [`ALIGNMENT`].
+/// A buffer whose data begins at a multiple of `ALIGNMENT`.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Vec<u8>,

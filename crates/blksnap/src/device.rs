@@ -3,18 +3,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::vec;
 
-use blksnap_uapi::extended;
 use rustix::io::Errno;
 
+use crate::changes::Changes;
 use crate::client::{Blksnap, plain};
 use crate::door::{Device, Facts};
 use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
 use crate::id::{ChangeId, SnapshotId};
-
-/// Extents asked for at a time: 64 KiB of them.
-const EXTENTS_AT_ONCE: u32 = 4096;
 
 /// An open block device.
 #[derive(Debug)]
@@ -36,23 +32,6 @@ pub struct Tracking {
     pub block_count: u64,
     /// Bytes of kernel memory it takes.
     pub memory_bytes: u64,
-}
-
-/// A range of bytes of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// The first byte.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-}
-
-impl Extent {
-    /// The first byte behind it.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.offset.saturating_add(self.length)
-    }
 }
 
 /// The image of a device in a taken snapshot, and what it has cost.
@@ -253,16 +232,7 @@ impl BlockDevice {
     ///
     /// As [`BlockDevice::changes`].
     pub fn changes_from(&self, base: ChangeId, offset: u64) -> Result<Changes<'_>> {
-        let mut changes = Changes {
-            device: self,
-            base,
-            next: offset,
-            end: self.facts().size_bytes,
-            batch: Vec::new().into_iter(),
-            done: false,
-        };
-        changes.fetch()?;
-        Ok(changes)
+        Changes::begin(self, base, offset)
     }
 
     /// The device's image, or `None` when it is in no taken snapshot.
@@ -307,81 +277,4 @@ fn text(padded: &[u8]) -> Option<String> {
         .position(|byte| *byte == 0)
         .unwrap_or(padded.len());
     (length > 0).then(|| String::from_utf8_lossy(&padded[..length]).into_owned())
-}
-
-/// The extents that changed; an iterator that asks the module as it goes.
-#[derive(Debug)]
-pub struct Changes<'a> {
-    device: &'a BlockDevice,
-    base: ChangeId,
-    next: u64,
-    end: u64,
-    batch: vec::IntoIter<extended::Extent>,
-    done: bool,
-}
-
-impl Changes<'_> {
-    /// Where a later call of [`BlockDevice::changes_from`] would resume, once the extents
-    /// already handed out are dealt with.
-    #[must_use]
-    pub fn resume_at(&self) -> u64 {
-        self.batch
-            .as_slice()
-            .first()
-            .map_or(self.next, |extent| extent.offset)
-    }
-
-    fn fetch(&mut self) -> Result<()> {
-        if self.next >= self.end {
-            self.done = true;
-            return Ok(());
-        }
-        let door = self.device.door();
-        let (extents, next) =
-            door.cbt_extents(self.base.generation, self.base.number, self.next, EXTENTS_AT_ONCE).map_err(|error| {
-                let (base, device) = (self.base, self.device.shown());
-                match errno(&error) {
-                    Some(Errno::STALE) => Error::new(
-                        ErrorKind::GenerationChanged,
-                        format!("change id {base} is of another generation than the tracking of {device}"),
-                    ),
-                    Some(Errno::RANGE) => Error::new(
-                        ErrorKind::UnknownChange,
-                        format!("change id {base} is newer than the last take of {device}"),
-                    ),
-                    _ => self.device.filter_error("ask for the changes of", error),
-                }
-            })?;
-        if next <= self.next {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "the module does not get on with the list of changes",
-            ));
-        }
-        self.next = next;
-        self.batch = extents.into_iter();
-        Ok(())
-    }
-}
-
-impl Iterator for Changes<'_> {
-    type Item = Result<Extent>;
-
-    fn next(&mut self) -> Option<Result<Extent>> {
-        loop {
-            if let Some(extent) = self.batch.next() {
-                return Some(Ok(Extent {
-                    offset: extent.offset,
-                    length: extent.length,
-                }));
-            }
-            if self.done {
-                return None;
-            }
-            if let Err(error) = self.fetch() {
-                self.done = true;
-                return Some(Err(error));
-            }
-        }
-    }
 }

@@ -30,8 +30,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`client`] | [`Blksnap`]: the way in |
-//! | [`device`] | [`BlockDevice`]: attach, detach, tracking, changes, image |
-//! | [`snapshot`] | [`Snapshot`]: create, add, take, information, events, destroy |
+//! | [`device`] | [`BlockDevice`]: attach, detach, tracking, image |
+//! | [`changes`] | [`Changes`]: the extents that changed since a take |
+//! | [`snapshot`], [`event`] | [`Snapshot`]: create, add, take, information, events, destroy |
 //! | [`id`] | [`SnapshotId`], [`ChangeId`] |
 //! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
 //! | [`door`] | the one door to the kernel, as traits; a test puts a simulated kernel behind it |
@@ -39,18 +40,22 @@
 //! The only unsafe code is the ioctl call in the private module `sys`.
 #![warn(missing_docs)]
 
+pub mod changes;
 pub mod client;
 pub mod device;
 pub mod door;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod snapshot;
 mod sys;
 mod sysfs;
 
 pub use blksnap_uapi as uapi;
+pub use changes::{Changes, Extent};
 pub use client::{Attached, Blksnap, Features};
-pub use device::{BlockDevice, Changes, Extent, Image, Tracking};
+pub use device::{BlockDevice, Image, Tracking};
 pub use error::{Error, ErrorKind, Result};
+pub use event::Event;
 pub use id::{ChangeId, SnapshotId};
 pub use snapshot::{Snapshot, SnapshotInfo, SnapshotOptions, State, Store};

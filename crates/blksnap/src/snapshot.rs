@@ -13,18 +13,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use blksnap_uapi::Abi;
-use blksnap_uapi::control::{
-    BLKSNAP_EVENT_CODE_CORRUPTED, BLKSNAP_EVENT_CODE_NO_SPACE, EventCorrupted, EventNoSpace,
-    SnapshotEvent,
-};
 use blksnap_uapi::extended::{BLKSNAP_STATE_CREATED, BLKSNAP_STATE_TAKEN, SnapshotStat};
 use rustix::io::Errno;
 
 use crate::client::{Blksnap, plain};
 use crate::device::BlockDevice;
-use crate::door::{Control, DeviceNumber, OpenRequest};
+use crate::door::{Control, OpenRequest};
 use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
+use crate::event::Event;
 use crate::id::SnapshotId;
 
 /// Where differences are stored while a snapshot is held.
@@ -142,48 +138,6 @@ pub(crate) fn info(stat: &SnapshotStat) -> SnapshotInfo {
         store_used: stat.store_used,
         store_limit: stat.store_limit,
         memory_bytes: stat.memory,
-    }
-}
-
-/// Something that happened to a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// It failed, noticed on this device.
-    Corrupted {
-        /// The device.
-        device: DeviceNumber,
-        /// The negative errno.
-        error: i32,
-    },
-    /// The difference storage is full.
-    NoSpace {
-        /// How much was wanted.
-        requested_sectors: u64,
-    },
-    /// A code this library does not know.
-    Other(u32),
-}
-
-impl Event {
-    fn new(event: &SnapshotEvent) -> Self {
-        match event.code {
-            BLKSNAP_EVENT_CODE_CORRUPTED => {
-                let data = EventCorrupted::read_from(&event.data);
-                let device = DeviceNumber {
-                    major: data.dev_id_mj,
-                    minor: data.dev_id_mn,
-                };
-                Self::Corrupted {
-                    device,
-                    error: data.err_code,
-                }
-            }
-            BLKSNAP_EVENT_CODE_NO_SPACE => Self::NoSpace {
-                requested_sectors: EventNoSpace::read_from(&event.data).requested_nr_sect,
-            },
-            code => Self::Other(code),
-        }
     }
 }
 

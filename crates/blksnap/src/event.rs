@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can happen to a snapshot while it is held.
+
+use blksnap_uapi::Abi;
+use blksnap_uapi::control::{
+    BLKSNAP_EVENT_CODE_CORRUPTED, BLKSNAP_EVENT_CODE_NO_SPACE, EventCorrupted, EventNoSpace,
+    SnapshotEvent,
+};
+
+use crate::door::DeviceNumber;
+
+/// Something that happened to a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It failed, noticed on this device.
+    Corrupted {
+        /// The device.
+        device: DeviceNumber,
+        /// The negative errno.
+        error: i32,
+    },
+    /// The difference storage is full.
+    NoSpace {
+        /// How much was wanted.
+        requested_sectors: u64,
+    },
+    /// A code this library does not know.
+    Other(u32),
+}
+
+impl Event {
+    pub(crate) fn new(event: &SnapshotEvent) -> Self {
+        match event.code {
+            BLKSNAP_EVENT_CODE_CORRUPTED => {
+                let data = EventCorrupted::read_from(&event.data);
+                let device = DeviceNumber {
+                    major: data.dev_id_mj,
+                    minor: data.dev_id_mn,
+                };
+                Self::Corrupted {
+                    device,
+                    error: data.err_code,
+                }
+            }
+            BLKSNAP_EVENT_CODE_NO_SPACE => Self::NoSpace {
+                requested_sectors: EventNoSpace::read_from(&event.data).requested_nr_sect,
+            },
+            code => Self::Other(code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_apart() {
+        let mut event = SnapshotEvent {
+            code: BLKSNAP_EVENT_CODE_CORRUPTED,
+            ..SnapshotEvent::ZERO
+        };
+        let data = EventCorrupted {
+            dev_id_mj: 8,
+            dev_id_mn: 17,
+            err_code: -5,
+        };
+        data.write_to(&mut event.data);
+        let device = DeviceNumber {
+            major: 8,
+            minor: 17,
+        };
+        assert_eq!(Event::new(&event), Event::Corrupted { device, error: -5 });
+        event.code = BLKSNAP_EVENT_CODE_NO_SPACE;
+        EventNoSpace {
+            requested_nr_sect: 2048,
+        }
+        .write_to(&mut event.data);
+        assert_eq!(
+            Event::new(&event),
+            Event::NoSpace {
+                requested_sectors: 2048
+            }
+        );
+        event.code = 77;
+        assert_eq!(Event::new(&event), Event::Other(77));
+    }
+}
