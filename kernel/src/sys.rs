@@ -104,14 +104,8 @@ unsafe extern "C" {
     // io.c
     pub(crate) fn bsk_bioset_new(pool: u32) -> *mut c_void;
     pub(crate) fn bsk_bioset_free(set: *mut c_void);
-    pub(crate) fn bsk_io_new(
-        set: *mut c_void,
-        bdev: *mut c_void,
-        write: bool,
-        sector: u64,
-        vecs: u32,
-        wait: bool,
-    ) -> *mut c_void;
+    pub(crate) fn bsk_io_new(set: *mut c_void, bdev: *mut c_void, write: bool, sector: u64, vecs: u32, wait: bool)
+        -> *mut c_void;
     pub(crate) fn bsk_io_clone(
         set: *mut c_void,
         bdev: *mut c_void,

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use blksnap_uapi::control::{self, EventCorrupted, EventNoSpace, SnapshotCollect, SnapshotCreate, SnapshotEvent, Version};
 use blksnap_uapi::extended::{self, Devices, Features, SnapshotOpen, SnapshotStat};
-use blksnap_uapi::{Abi, ioc};
+use blksnap_uapi::{ioc, Abi};
 use kern::control::Session;
 use kern::errno::{Errno, Result};
 use kern::misc::is_admin;

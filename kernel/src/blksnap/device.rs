@@ -22,11 +22,11 @@ use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::{Attachment, Filter};
-use kern::{pr_err, pr_info};
 use kern::sync::{Class, Mutex, RcuArc};
 use kern::user::UserPtr;
+use kern::{pr_err, pr_info};
 
-use crate::cow::{Cow, changes};
+use crate::cow::{changes, Cow};
 use crate::tracking::Tracking;
 use crate::{ctl, registry, snapshot};
 
@@ -130,7 +130,11 @@ impl Filter for Device {
     }
 
     fn may_detach(&self) -> Result {
-        if snapshot::holds_taken(self) { Err(Errno::EBUSY) } else { Ok(()) }
+        if snapshot::holds_taken(self) {
+            Err(Errno::EBUSY)
+        } else {
+            Ok(())
+        }
     }
 
     fn leaving(&self) {

@@ -38,7 +38,7 @@ mod tracking;
 use kern::control::Control;
 use kern::errno::Result;
 use kern::filter::Registration;
-use kern::misc::{Param, param};
+use kern::misc::{param, Param};
 use kern::pr_info;
 use kern::worker::Queues;
 

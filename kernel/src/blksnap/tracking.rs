@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use blksnap_core::cbt::{History, Marks};
 use kern::errno::{Errno, Result};
-use kern::misc::{Param, param, uuid};
+use kern::misc::{param, uuid, Param};
 use kern::sync::{Class, Mutex};
 
 /// From the attach, or a change of the device's size, until the next.

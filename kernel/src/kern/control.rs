@@ -85,4 +85,3 @@ impl<S: Session> Drop for Control<S> {
         }
     }
 }
-

@@ -56,7 +56,8 @@ impl Disk {
         let mut raw = ptr::null_mut();
         let store = store.map_or(ptr::null_mut(), BlockDevice::raw);
         // SAFETY: the callbacks get the context they were made for; its reference is the disk's.
-        let err = unsafe { sys::bsk_disk_new(origin.raw(), store, sectors, ctx.cast_mut().cast(), serve::<T>, release::<T>, &mut raw) };
+        let err =
+            unsafe { sys::bsk_disk_new(origin.raw(), store, sectors, ctx.cast_mut().cast(), serve::<T>, release::<T>, &mut raw) };
         match (Errno::check(err as i32), NonNull::new(raw)) {
             (Ok(_), Some(raw)) => Ok(Disk { raw, added: AtomicBool::new(false) }),
             (result, _) => {

@@ -15,7 +15,7 @@ use crate::bdev::BlockDevice;
 use crate::bio::Bio;
 use crate::disk::Serve;
 use crate::errno::{Errno, Result};
-use crate::page::{PAGE_SIZE, Page};
+use crate::page::{Page, PAGE_SIZE};
 use crate::sys;
 use crate::worker::{Work, Worker};
 
@@ -65,7 +65,8 @@ impl Io {
         let n = pages.len() as u32;
         let mut left = bytes;
         // SAFETY: pool and device are live; process context.
-        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n, wait) }).ok_or(Errno::ENOMEM)?;
+        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n, wait) })
+            .ok_or(Errno::ENOMEM)?;
         let io = Io(raw);
         for page in pages {
             let len = left.min(u64::from(PAGE_SIZE)) as u32;

@@ -187,7 +187,11 @@ impl Wait {
         let r = unsafe {
             sys::bsk_wait_until(self.raw.as_ptr(), call::<F>, ptr::from_ref(&ready).cast_mut().cast(), ms, interruptible)
         };
-        if r < 0 { Err(Errno::EINTR) } else { Ok(r > 0) }
+        if r < 0 {
+            Err(Errno::EINTR)
+        } else {
+            Ok(r > 0)
+        }
     }
 }
 

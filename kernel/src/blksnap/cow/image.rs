@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use kern::bio::{Bio, Op};
 use kern::disk::Serve;
 use kern::errno::{Errno, Result};
-use kern::io::{Forward, forward};
+use kern::io::{forward, Forward};
 use kern::worker::List;
 
 use super::Cow;

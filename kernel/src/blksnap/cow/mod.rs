@@ -31,15 +31,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use blksnap_core::BlockRange;
 use blksnap_core::cow::{BatchId, CopyId, Engine, LazyCell, Limits, Saved, SavedPage};
+use blksnap_core::BlockRange;
 use kern::bdev::Open;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::Attachment;
 use kern::io::Pool;
 use kern::lazy::Once;
-use kern::misc::{Param, monotonic_ns, param};
+use kern::misc::{monotonic_ns, param, Param};
 use kern::page::Page;
 use kern::sync::{Class, Mutex, RcuArc, Wait};
 use kern::vec::TryPush;
@@ -231,9 +231,7 @@ impl Cow {
     /// Ends it; the device must not show it to writers any more, and its image must be gone. Sleeps until all I/O has ended.
     pub(crate) fn close(&self) {
         self.fail(Errno::ESHUTDOWN);
-        let quiet = || {
-            self.outstanding.load(Ordering::Acquire) == 0 && self.requests.load(Ordering::Acquire) == 0
-        };
+        let quiet = || self.outstanding.load(Ordering::Acquire) == 0 && self.requests.load(Ordering::Acquire) == 0;
         while !matches!(self.idle.until(1000, false, quiet), Ok(true)) {
             self.worker.kick();
         }

@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use blksnap_core::BLOCK_SECTORS;
 use blksnap_core::cow::Source;
+use blksnap_core::BLOCK_SECTORS;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::io::{Io, Tag};
@@ -20,7 +20,7 @@ use kern::worker::List;
 
 use super::run::PART;
 use super::slow::Job;
-use super::{Cow, Token, copy_index};
+use super::{copy_index, Cow, Token};
 use crate::store::{Backend, SLOT};
 
 /// A run of blocks.
@@ -81,7 +81,8 @@ impl Cow {
             Ok(bio) => bio,
             Err(bio) => return self.end_request(bio, Err(Errno::ENOMEM)),
         };
-        let request = Request { bio, write: op == Op::Write, pending: 1, origin: Vec::new(), deferred: Vec::new(), result: Ok(()) };
+        let request =
+            Request { bio, write: op == Op::Write, pending: 1, origin: Vec::new(), deferred: Vec::new(), result: Ok(()) };
         let id = match self.state.lock().requests.insert(request) {
             Ok(id) => id,
             Err(request) => return self.end_shared(request.bio, Err(Errno::ENOMEM)),

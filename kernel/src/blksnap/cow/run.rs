@@ -7,18 +7,18 @@
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use blksnap_core::BlockRange;
 use blksnap_core::cow::{Action, BatchId, CopyId};
+use blksnap_core::BlockRange;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::io::{Done, Io, Tag};
-use kern::misc::{Param, monotonic_ns, param};
+use kern::misc::{monotonic_ns, param, Param};
 use kern::page::Page;
 use kern::vec::TryPush;
 use kern::worker::{List, Work};
 
 use super::slow::{Finished, Job};
-use super::{Cow, Pages, Token, copy_index};
+use super::{copy_index, Cow, Pages, Token};
 use crate::events::What;
 use crate::store::{Backend, Slots};
 

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
-use kern::page::{PAGE_SIZE, Page};
+use kern::page::{Page, PAGE_SIZE};
 use kern::sync::{Class, Mutex};
 use kern::vec::TryPush;
 
@@ -47,7 +47,8 @@ impl Memory {
             let slot = (pos / u64::from(PAGE_SIZE)) as usize;
             let at = (pos % u64::from(PAGE_SIZE)) as u32;
             let n = left.min(PAGE_SIZE - at);
-            let page = parts.get_mut(slot / PART).and_then(|p| p.get_mut(slot % PART)).and_then(Option::as_mut).ok_or(Errno::EIO)?;
+            let page =
+                parts.get_mut(slot / PART).and_then(|p| p.get_mut(slot % PART)).and_then(Option::as_mut).ok_or(Errno::EIO)?;
             if write {
                 page.copy_from(at, bio, from, n);
             } else {

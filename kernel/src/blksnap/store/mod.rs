@@ -16,7 +16,7 @@ use blksnap_core::store::StoreSpace;
 use kern::bdev::{BlockDevice, Open};
 use kern::errno::{Errno, Result};
 use kern::file::{File, Opened};
-use kern::misc::{Param, param};
+use kern::misc::{param, Param};
 use kern::pr_warn;
 use kern::sync::{Class, RcuArc, SpinLock};
 use kern::worker::{Queue, Work, Worker};

@@ -122,7 +122,10 @@ impl On {
         if let Err(e) = result {
             // SAFETY: a static string of the shim's.
             let what = unsafe { CStr::from_ptr(what) };
-            crate::pr_err!("cannot hook {}: {e} (is it traced by a live patch, or ftrace disabled?)", what.to_str().unwrap_or("?"));
+            crate::pr_err!(
+                "cannot hook {}: {e} (is it traced by a live patch, or ftrace disabled?)",
+                what.to_str().unwrap_or("?")
+            );
             // SAFETY: initialised above, nothing uses them.
             unsafe {
                 sys::bsk_held_exit();
