@@ -26,7 +26,7 @@ t_errno_ctl() {
     errno EFAULT snapc ctl "$a" 0 40 null
     errno EFAULT snapc badpointer "$a"
     errno ENODATA snapc cbtmap "$a" 0 100000000
-    errno ENODATA snapc cbtmap "$a" 1024 1
+    errno ENODATA snapc cbtmap "$a" 512 1
 }
 
 t_errno_not_root() {
@@ -80,9 +80,9 @@ t_cbtinfo() {
     local a && a=$(node $A)
     snapc attach "$a"
     snapc cbtinfo "$a" >$W/info
-    same "$(value capacity <$W/info)" $((64 << 20)) capacity
+    same "$(value capacity <$W/info)" $((32 << 20)) capacity
     same "$(value block_size <$W/info)" 65536 "block size"
-    same "$(value block_count <$W/info)" 1024 "block count"
+    same "$(value block_count <$W/info)" 512 "block count"
     same "$(value number <$W/info)" 0 "changes number"
     same "$(snapc cbtmap "$a" | tr -d '\0' | wc -c)" 0 "blocks marked before the first take"
     snapshot $STORE -- $A

@@ -51,7 +51,7 @@ t_first_4k_overwrite_costs_4k() {
     local block
     snapshot $STORE -- $A
     same "$(counter $A copy_reads)" 0 "copy reads before any write"
-    block=$((RANDOM % 16384))
+    block=$((RANDOM % 8192))
     dd if=$A of=$W/old bs=4096 count=1 skip=$block iflag=direct status=none
     dd if=/dev/urandom of=$A bs=4096 count=1 seek=$block oflag=direct conv=notrunc status=none
     within 3 eval '[ "$(counter $A store_bytes)" = 4096 ]'
@@ -76,7 +76,7 @@ t_sector_write_costs_4k() {
 
 t_sparse_writes_cost_what_they_cover() {
     snapshot $STORE -- $A
-    fio --name=sparse --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=4 --rw=randwrite --bs=4k --io_size=2m --size=64m \
+    fio --name=sparse --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=4 --rw=randwrite --bs=4k --io_size=2m --size=32m \
         --randseed=7 >/dev/null
     within 3 eval '[ "$(counter $A store_bytes)" = 2097152 ]'
     same "$(counter $A copy_read_bytes)" $((2 << 20)) "bytes read for 512 sparse writes"

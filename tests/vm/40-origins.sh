@@ -38,7 +38,7 @@ check_origin() {
 t_origin_disk() { check_origin "$(node $A)"; }
 
 partitions() {
-    printf 'label: gpt\nsize=30MiB\nsize=30MiB\n' | sfdisk -q $A
+    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q $A
     udevadm settle
     within 3 test -b "$(node $A)2"
 }
@@ -58,9 +58,9 @@ t_origin_partition_written_through_the_disk() {
     partitions
     snapshot $STORE -- "${a}2"
     copy "${a}2" $W/copy
-    # The second partition begins at 31 MiB.
-    same "$(cat "/sys/class/block/$(basename "$a")2/start")" $((31 * 2048)) "the start of the partition"
-    dd if=/dev/urandom of="$a" bs=64k seek=$((32 * 16)) count=64 oflag=direct conv=notrunc status=none
+    # The second partition begins at 15 MiB.
+    same "$(cat "/sys/class/block/$(basename "$a")2/start")" $((15 * 2048)) "the start of the partition"
+    dd if=/dev/urandom of="$a" bs=64k seek=$((16 * 16)) count=64 oflag=direct conv=notrunc status=none
     cmp "${IMAGE[0]}" $W/copy
     drop
     cmp -s "${a}2" $W/copy && fail "the write did not reach the partition"
@@ -89,15 +89,15 @@ t_origin_md_raid1() {
 
 t_origin_loop() {
     local loop
-    truncate -s 32M $W/file
+    truncate -s 24M $W/file
     loop=$(losetup -f --show $W/file)
     check_origin "$loop"
 }
 
 t_origin_brd() {
-    modprobe brd rd_nr=1 rd_size=32768 || skip "no brd"
+    modprobe brd rd_nr=1 rd_size=24576 || skip "no brd"
     within 3 test -b /dev/ram0
-    dd if=/dev/zero of=/dev/ram0 bs=1M count=32 oflag=direct status=none
+    dd if=/dev/zero of=/dev/ram0 bs=1M count=24 oflag=direct status=none
     check_origin /dev/ram0
 }
 

@@ -6,7 +6,7 @@ t_cbt_delta_over_several_takes() {
     local i
     snapc attach "$(node $A)"
     for i in 1 2 3 4; do
-        load $A "$W/$i.journal" --seed $i --range $((48 << 20)) --pause 2000
+        load $A "$W/$i.journal" --seed $i --range $((24 << 20)) --pause 2000
         sleep 0.3
         snapshot $STORE -- $A
         sleep 0.2

@@ -69,7 +69,7 @@ t_store_fails() {
 }
 
 t_store_full() {
-    mkfs.ext4 -q -F $B 40M
+    mkfs.ext4 -q -F $B 16M
     mkdir -p $W/d
     mount $B $W/d
     truncate -s 0 $W/d/store
@@ -130,5 +130,5 @@ t_memory_is_given_back() {
     sleep 0.5
     after=$(awk '/^MemFree/ { f = $2 } /^Cached/ { c = $2 } /^Buffers/ { b = $2 } END { print f + c + b }' /proc/meminfo)
     note "free before $before KiB, after $after KiB"
-    [ "$after" -gt $((before - 40000)) ] || fail "six snapshots of 64 MiB cost $((before - after)) KiB for good"
+    [ "$after" -gt $((before - 24000)) ] || fail "six snapshots of 32 MiB cost $((before - after)) KiB for good"
 }

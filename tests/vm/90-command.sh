@@ -164,7 +164,7 @@ t_command_by_hand() {
 t_command_what_is_refused() {
     code 1 blksnap attach /dev/null
     said "is not a block device"
-    printf 'label: gpt\nsize=30MiB\n' | sfdisk -q $A
+    printf 'label: gpt\nsize=20MiB\n' | sfdisk -q $A
     udevadm settle -t 5
     blksnap attach $A
     code 1 blksnap attach "$(node $A)1"

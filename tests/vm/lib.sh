@@ -6,8 +6,8 @@
 
 set -Eeuo pipefail
 
-A=/dev/disk/by-id/virtio-a # 64 MiB
-B=/dev/disk/by-id/virtio-b # 64 MiB
+A=/dev/disk/by-id/virtio-a # 32 MiB
+B=/dev/disk/by-id/virtio-b # 32 MiB
 C=/dev/disk/by-id/virtio-c # 512 MiB
 D=/dev/disk/by-id/virtio-d # 512 MiB
 W=/tmp/work                # memory

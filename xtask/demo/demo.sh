@@ -82,7 +82,7 @@ files full 16 200
 
 stage "fio writes to both without pause from now on"
 for fs in ext xfs; do
-    fio --name=$fs --directory="$SCRATCH/mnt/$fs" --size=24m --rw=randwrite --bs=4k --ioengine=psync --fsync=64 --rate_iops=150 --time_based \
+    fio --name=$fs --directory="$SCRATCH/mnt/$fs" --size=24m --rw=randwrite --bs=4k --ioengine=psync --fsync=64 --rate_iops=100 --time_based \
         --runtime=1800 --output=/dev/null >/dev/null 2>&1 &
 done
 sleep 1

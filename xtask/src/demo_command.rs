@@ -30,11 +30,11 @@ pub(crate) struct Arguments {
 const KINDS: [&str; 3] = ["full", "incremental", "differential"];
 /// Serial, MiB: the ext4, the XFS, where they are restored to, and scratch space.
 const DISKS: [(&str, u64); 5] = [
-    ("ext4", 768),
-    ("xfs", 512),
-    ("ext4-restored", 768),
-    ("xfs-restored", 512),
-    ("scratch", 6144),
+    ("ext4", 512),
+    ("xfs", 384),
+    ("ext4-restored", 512),
+    ("xfs-restored", 384),
+    ("scratch", 4096),
 ];
 
 /// What the report has of each backup.
@@ -266,6 +266,10 @@ fn finish(
             let mut entry = json!({});
             for field in FIGURES {
                 entry[field] = device[field].clone();
+            }
+            // The path as it is here, not as the guest saw it.
+            if let Some(file) = device["file"].as_str().and_then(|f| f.rsplit('/').next()) {
+                entry["file"] = json!(out.join("backup").join(file));
             }
             devices[place][kind] = entry;
         }

@@ -115,10 +115,10 @@ made=
 cleanup() { rmmod blksnap blkfilter 2>/dev/null || true; for loop in $made; do losetup -d "$loop"; done; rm -rf "$scratch"; }
 trap cleanup EXIT
 disk() { truncate -s "$2" "$scratch/$1.raw"; loop=$(losetup -f --show "$scratch/$1.raw"); made="$made $loop"; }
-disk ext4 768M; export EXT=$loop
-disk xfs 512M; export XFS=$loop
-disk ext4-restored 768M; export EXT_TARGET=$loop
-disk xfs-restored 512M; export XFS_TARGET=$loop
+disk ext4 512M; export EXT=$loop
+disk xfs 384M; export XFS=$loop
+disk ext4-restored 512M; export EXT_TARGET=$loop
+disk xfs-restored 384M; export XFS_TARGET=$loop
 rmmod blksnap blkfilter 2>/dev/null || true
 insmod "$modules/blkfilter.ko"
 insmod "$modules/blksnap.ko"

@@ -177,7 +177,7 @@ fn count(line: &str, tally: &mut Tally) {
 
 /// The disks of the guests that run the tests.
 fn disks() -> Vec<Disk> {
-    [("a", 64), ("b", 64), ("c", 512), ("d", 512)]
+    [("a", 32), ("b", 32), ("c", 512), ("d", 512)]
         .map(|(serial, mib): (&str, u64)| Disk {
             serial: serial.into(),
             bytes: mib << 20,
