@@ -2,9 +2,15 @@
 //! `blksnap-sim`: searches for schedules that break a promise.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use blksnap_sim::search;
+
+/// Longer than any world takes, with its shrinking.
+const HANGS: Duration = Duration::from_secs(40);
 
 const HELP: &str = "\
 Searches for schedules of events that break a promise of the snapshot core.
@@ -59,13 +65,34 @@ fn options() -> Option<Options> {
     Some(options)
 }
 
+/// A world that does not end is a defect as well: says so, and ends the program.
+fn watch(worlds: &Arc<AtomicU64>, first: u64) {
+    let worlds = Arc::clone(worlds);
+    thread::spawn(move || {
+        loop {
+            let before = worlds.load(Relaxed);
+            thread::sleep(HANGS);
+            if worlds.load(Relaxed) == before {
+                println!(
+                    "P2: the world of seed {} hangs",
+                    first.wrapping_add(before).wrapping_sub(1)
+                );
+                std::process::exit(1);
+            }
+        }
+    });
+}
+
 fn main() -> ExitCode {
     let Some(options) = options() else {
         print!("{HELP}");
         return ExitCode::from(2);
     };
     let (begin, limit) = (Instant::now(), Duration::from_secs(options.seconds));
+    let worlds = Arc::new(AtomicU64::new(0));
+    watch(&worlds, options.seed);
     let outcome = search(options.seed, options.world, |events| {
+        worlds.fetch_add(1, Relaxed);
         events < options.steps && begin.elapsed() < limit
     });
     let seconds = begin.elapsed().as_secs_f64();

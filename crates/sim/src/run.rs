@@ -2,12 +2,15 @@
 //! Running schedules, and making a failing one short.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crate::step::{Config, Step, schedule};
 use crate::world::World;
 
 /// How many steps happen between two times of settling.
 const STRETCH: usize = 400;
+/// Time to make a failing schedule shorter.
+const SHRINK: Duration = Duration::from_secs(10);
 
 /// A schedule that shows a defect.
 #[derive(Debug)]
@@ -110,18 +113,17 @@ fn run(config: &Config, steps: &[Step], trace: Option<&mut Vec<String>>) -> Resu
     })
 }
 
-/// Leaves out steps for as long as something is still wrong.
+/// Leaves out steps for as long as something is still wrong, and not for too long.
 fn shrink(config: &Config, mut steps: Vec<Step>, mut what: String) -> (Vec<Step>, String) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let mut size = steps.len().div_ceil(2);
-    let mut runs = 0;
-    while size > 0 && runs < 20_000 {
+    let begin = Instant::now();
+    while size > 0 {
         let (mut at, mut shorter) = (0, false);
-        while at < steps.len() {
+        while at < steps.len() && begin.elapsed() < SHRINK {
             let mut fewer = steps.clone();
             fewer.drain(at..(at + size).min(steps.len()));
-            runs += 1;
             match run(config, &fewer, None) {
                 Err(still) => (steps, what, shorter) = (fewer, still, true),
                 Ok(()) => at += size,

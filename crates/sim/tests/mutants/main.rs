@@ -49,9 +49,12 @@ impl Nursery {
             );
             let manifest =
                 fs::read_to_string(self.crates.join(name).join("Cargo.toml")).expect("a manifest");
-            // What tests need is not needed here, nor to be fetched.
-            let manifest = manifest.replace("[dev-dependencies]", "[package.metadata.not-here]");
-            write(&self.folder.join(name).join("Cargo.toml"), &manifest);
+            // What tests and benches need, from there on, is not here.
+            let manifest = manifest
+                .split("[dev-dependencies]")
+                .next()
+                .unwrap_or_default();
+            write(&self.folder.join(name).join("Cargo.toml"), manifest);
         }
         for (file, from, to) in mutant.edits {
             let path = self.folder.join(file);
