@@ -6,11 +6,13 @@
 //! | `writes.rs` | the hook and the filter: counting, gate, mark, test, park |
 //! | `take.rs` | create, take, destroy |
 //! | `work.rs` | the worker of a snapshot: reads, stores, releases; failure |
-//! | `image.rs` | the image's block device |
+//! | `image.rs`, `image_writes.rs` | the image's block device; what it has to be is in `oracle.rs` |
 //! | `changes.rs` | readers of the changes |
 
 mod changes;
 mod image;
+mod image_writes;
+mod oracle;
 mod take;
 mod work;
 mod writes;
@@ -26,7 +28,9 @@ use blksnap_core::store::StoreSpace;
 use crate::disk::{Content, Io};
 use crate::step::{Config, Op, Step};
 use changes::Changes;
-use image::{ImageRead, ImageWrite, Oracle};
+use image::ImageRead;
+use image_writes::ImageWrite;
+use oracle::Oracle;
 use take::Take;
 use writes::Write;
 

@@ -9,7 +9,7 @@ use blksnap_core::store::StoreSpace;
 use blksnap_core::{BLOCK_SECTORS, NoMemory};
 
 use super::changes::Changes;
-use super::image::Oracle;
+use super::oracle::Oracle;
 use super::{BLOCK, Check, Device, Member, Serial, Snapshot, State, World, note};
 
 /// How far the take under way is.
