@@ -251,6 +251,18 @@ static int on_control(const char *verb, int argc, char **argv)
 		parse_id(argv[2], id);
 		return ioctl(fd, *verb == 't' ? TAKE : DESTROY, id) ? fail() : 0;
 	}
+	if (!strcmp(verb, "takes")) { /* DEV COUNT: so many snapshots, one after the other */
+		int fd_device = device(argv[2]);
+
+		for (long i = strtol(argv[3], NULL, 0); i > 0; i--) {
+			struct open_ours o = { .size = sizeof(o) };
+
+			if (ioctl(fd, OPEN, &o) || do_ctl(fd_device, 3, o.id, 16) || ioctl(fd, TAKE, o.id) ||
+			    ioctl(fd, DESTROY, o.id))
+				return fail();
+		}
+		return 0;
+	}
 	if (!strcmp(verb, "collect")) { /* [ROOM]: without it the count alone, then the ids */
 		struct collect c = { 0, 0 };
 		uint8_t (*ids)[16];

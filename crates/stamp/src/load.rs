@@ -64,7 +64,7 @@ pub(crate) struct Load {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Pause after each write, in microseconds
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, overrides_with = "pause")]
     pause: u64,
     /// Writes of each writer, at most
     #[arg(long, default_value_t = u64::MAX)]

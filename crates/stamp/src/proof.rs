@@ -128,20 +128,18 @@ fn judge(image: &Path, entries: &[Entry], foreign: bool) -> Result<Verdict> {
         for bytes in buffer[..wanted].chunks_exact(SECTOR) {
             let place = usize::try_from(sector)?;
             match sector::read(bytes) {
-                Found::Stamped(stamp) if stamp.sector != sector => {
-                    verdict.problems.push(format!(
-                        "sector {sector} holds what was written to {}",
-                        stamp.sector
-                    ));
-                }
                 Found::Stamped(stamp) => match by_sequence.get(&stamp.sequence) {
-                    Some(index) => held[place] = u32::try_from(index + 1)?,
                     // Of an earlier load.
                     None if foreign => {}
                     None => verdict.problems.push(format!(
                         "sector {sector} holds write {}, which is in no journal",
                         stamp.sequence
                     )),
+                    Some(_) if stamp.sector != sector => verdict.problems.push(format!(
+                        "sector {sector} holds what was written to {}",
+                        stamp.sector
+                    )),
+                    Some(index) => held[place] = u32::try_from(index + 1)?,
                 },
                 Found::Torn => verdict.problems.push(format!("sector {sector} is torn")),
                 Found::Foreign if touched[place] && !foreign => {
