@@ -32,7 +32,7 @@ t_load_ioctls_gone_after_rmmod() {
 t_attach_detach_under_load() {
     load $A $W/a.journal
     load $B $W/b.journal
-    for _ in $(seq 12); do
+    for _ in $(seq 6); do
         snapc attach "$(node $A)"
         snapc attach "$(node $B)"
         sleep 0.02
@@ -46,7 +46,7 @@ t_attach_detach_under_load() {
 t_rmmod_attached_under_load() {
     load $A $W/a.journal
     load $B $W/b.journal
-    for _ in 1 2 3; do
+    for _ in 1 2; do
         snapc attach "$(node $A)"
         snapc attach "$(node $B)"
         sleep 0.2

@@ -5,8 +5,8 @@
 t_one_instant_of_two_devices() {
     blkdiscard -z $A
     blkdiscard -z $B
-    load $A $W/a.journal
-    load $B $W/b.journal
+    load $A $W/a.journal --pause 300
+    load $B $W/b.journal --pause 300
     sleep 0.7
     snapshot $STORE -- $A $B
     sleep 0.7
@@ -17,10 +17,9 @@ t_one_instant_of_two_devices() {
 }
 
 t_image_does_not_change_under_fio() {
-    local fio
     for disk in $A $B; do
         fio --name=load --filename="$(node $disk)" --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bsrange=4k-64k \
-            --time_based --runtime=30 --norandommap >/dev/null 2>&1 &
+            --time_based --runtime=30 --rate_iops=500 --norandommap >/dev/null 2>&1 &
     done
     sleep 1
     snapshot $STORE -- $A $B

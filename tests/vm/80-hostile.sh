@@ -108,7 +108,7 @@ t_loop_resized() {
 t_snapshots_come_and_go_under_load() {
     load $A $W/a.journal
     load $B $W/b.journal
-    for _ in $(seq 15); do
+    for _ in $(seq 6); do
         snapshot $STORE -- $A $B
         dd if="${IMAGE[0]}" of=/dev/null bs=1M count=8 iflag=direct status=none
         destroy

@@ -84,7 +84,7 @@ destroy() { snapc destroy "${1:-$ID}"; }
 load() {
     local device=$1 journal=$2
     shift 2
-    stamp load "$(node "$device")" --direct --journal "$journal" --seconds 60 --stop $W/stop --pause 300 "$@" >>$W/load.log 2>&1 &
+    stamp load "$(node "$device")" --direct --journal "$journal" --seconds 60 --stop $W/stop --pause 1500 "$@" >>$W/load.log 2>&1 &
     LOADS+=($!)
 }
 
