@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// 6.1, 6.12 or 7.3
     #[arg(long, default_value = "6.12")]
     kernel: String,
-    /// A disk: SIZE[:SERIAL], found at /dev/disk/by-id/virtio-SERIAL; /dev/vda is the root, the first disk is /dev/vdb
+    /// A disk: SIZE\[:SERIAL\], found at /dev/disk/by-id/virtio-SERIAL; /dev/vda is the root, the first disk is /dev/vdb
     #[arg(long, value_name = "SIZE[:SERIAL]")]
     disk: Vec<String>,
     /// MiB of memory
