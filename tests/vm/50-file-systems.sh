@@ -33,7 +33,8 @@ check_fs() {
     "$@" "${IMAGE[0]}"
     kill $pid
     wait $pid 2>/dev/null || true
-    umount $W/origin
+    # A program that the loop had started may still be writing its last file.
+    within 10 umount $W/origin
     "$@" "$device"
 }
 
