@@ -17,14 +17,12 @@ EXT_NAME=$(basename "$EXT") XFS_NAME=$(basename "$XFS")
 FAILED=0
 
 check() { # TEXT COMMAND…
-    local text=$1
+    local text=$1 begin=$EPOCHREALTIME word=ok
     shift
-    if "$@" >>"$LOG" 2>&1; then
-        echo "@check ok $text"
-    else
-        echo "@check FAIL $text"
-        FAILED=1
-    fi
+    echo "+ $text: $*" >>"$LOG"
+    "$@" >>"$LOG" 2>&1 || word=FAIL FAILED=1
+    echo "@check $word $text"
+    awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "  %.1f s\n", b - a }' >>"$LOG"
 }
 
 leave() {
@@ -66,7 +64,7 @@ echo '@stage $kind: qemu-img reads the images, for the comparison'
 qemu-img convert -f raw -O raw -S 4k "\$BLKSNAP_IMAGE_0" '$SCRATCH/images/$EXT_NAME.$kind.raw'
 qemu-img convert -f raw -O raw -S 4k "\$BLKSNAP_IMAGE_1" '$SCRATCH/images/$XFS_NAME.$kind.raw'
 EOF
-    blksnap backup "$EXT" "$XFS" --to "$OUT/backup" "$@" --json --exec "sh '$SCRATCH/read-images' >/dev/ttyS1 2>&1 || exit 1" \
+    blksnap backup "$EXT" "$XFS" --to "$SCRATCH/backup" "$@" --json --exec "sh '$SCRATCH/read-images' >/dev/ttyS1 2>&1 || exit 1" \
         >"$OUT/figures/$kind.json" 2>>"$LOG"
     kill $watcher 2>/dev/null || true
     wait $watcher 2>/dev/null || true
@@ -110,7 +108,7 @@ check "fio is still writing to both" test "$(pgrep -x fio | wc -l)" -ge 2
 pkill -x fio || true
 wait || true
 check "no snapshot is left" bash -c 'test "$(blksnap snapshot list --json | jq "[.. | .id? // empty] | length")" = 0'
-check "blksnap verify" blksnap verify "$OUT/backup"
+check "blksnap verify" blksnap verify "$SCRATCH/backup"
 
 point() { jq -r --arg device "/dev/$2" '.devices[] | select(.path == $device) | .file' "$OUT/figures/$1.json"; }
 
@@ -119,7 +117,7 @@ for kind in full incremental differential; do
     for fs in ext xfs; do
         if [ $fs = ext ]; then name=$EXT_NAME target=$EXT_TARGET; else name=$XFS_NAME target=$XFS_TARGET; fi
         file=$(point $kind "$name")
-        case $file in /*) ;; *) file=$OUT/backup/$(basename "$file") ;; esac
+        file=$SCRATCH/backup/$(basename "$file")
         what="$name $kind:"
         check "$what is a $kind backup" test "$(jq -r --arg device "/dev/$name" '.devices[] | select(.path == $device) | .kind' "$OUT/figures/$kind.json")" = "$kind"
         check "$what qemu-img check" qemu-img check -q "$file"
@@ -137,6 +135,13 @@ for kind in full incremental differential; do
         [ $fs = ext ] || check "$what xfs_repair finds nothing" xfs_repair -n "$target"
         rm -f "$SCRATCH/images/$name.$kind.raw"
     done
+done
+
+stage "handing the backups over"
+mkdir -p "$OUT/backup"
+cp "$SCRATCH"/backup/*.qcow2 "$SCRATCH"/backup/*.json "$OUT/backup/"
+for file in "$SCRATCH"/backup/*.qcow2 "$SCRATCH"/backup/*.json; do
+    check "$(basename "$file") is there as it was verified" cmp "$file" "$OUT/backup/$(basename "$file")"
 done
 
 stage "detaching, unloading"
