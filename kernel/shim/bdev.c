@@ -132,6 +132,11 @@ u64 bsk_bdev_sectors(void *bdev)
 	return bdev_nr_sectors(bdev);
 }
 
+u64 bsk_bdev_sequence(void *bdev)
+{
+	return ((struct block_device *)bdev)->bd_disk->diskseq;
+}
+
 u32 bsk_bdev_logical(void *bdev)
 {
 	return bdev_logical_block_size(bdev);

@@ -53,6 +53,11 @@ void *bsk_file_bdev(void *f)
 	return file_inode(f)->i_sb->s_bdev;
 }
 
+bool bsk_file_direct(void *f)
+{
+	return ((struct file *)f)->f_flags & O_DIRECT;
+}
+
 bool bsk_file_same(void *a, void *b)
 {
 	return file_inode(a) == file_inode(b);

@@ -64,14 +64,24 @@ bool bsk_dev_leg(struct block_device *bdev)
 	return holders && holders->sd && !RB_EMPTY_ROOT(&holders->sd->dir.children);
 }
 
-static long bsk_writes_in_flight(struct block_device *disk)
+/* Before 7.0 a write to a partition counts for the partition only; later for the disk as well. Zero is zero in both. */
+static bool bsk_writes_in_flight(struct gendisk *disk)
 {
-	long n = 0;
+	struct block_device *part;
+	unsigned long idx;
+	bool any = false;
 	int cpu;
 
-	for_each_possible_cpu(cpu)
-		n += part_stat_local_read_cpu(disk, in_flight[1], cpu);
-	return n;
+	rcu_read_lock();
+	xa_for_each(&disk->part_tbl, idx, part) {
+		long n = 0;
+
+		for_each_possible_cpu(cpu)
+			n += part_stat_local_read_cpu(part, in_flight[1], cpu);
+		any |= n > 0;
+	}
+	rcu_read_unlock();
+	return any;
 }
 
 /*
@@ -95,7 +105,7 @@ bool bsk_dev_settle(struct block_device *bdev, u32 ms)
 	memalloc_noio_restore(noio);
 	if (!done || queue_is_mq(q))
 		return done;
-	while (bsk_writes_in_flight(bdev->bd_disk->part0) > 0) {
+	while (bsk_writes_in_flight(bdev->bd_disk)) {
 		if (time_after(jiffies, end))
 			return false;
 		msleep(1);

@@ -67,7 +67,7 @@ static void bsk_work_run(struct work_struct *work)
 
 struct bsk_work *bsk_work_new(void *ctx)
 {
-	struct bsk_work *work = kmalloc(sizeof(*work), GFP_KERNEL);
+	struct bsk_work *work = kmalloc(sizeof(*work), GFP_NOIO);
 
 	if (work) {
 		INIT_WORK(&work->work, bsk_work_run);

@@ -39,6 +39,8 @@ static const struct block_device_operations bsk_test_fops = {
 static int bsk_test_attach(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen,
 			   void **priv)
 {
+	if (bdev->bd_disk->fops != &bsk_test_fops)
+		return -ENOENT;
 	*priv = bdev->bd_disk->private_data;
 	return 0;
 }

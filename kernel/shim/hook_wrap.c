@@ -75,6 +75,8 @@ void bsk_wrap_free(struct bsk_wrap *wrap)
 
 void bsk_wrap_put(struct bsk_wrap *wrap, struct bio *bio, void *owner)
 {
+	/* For polled bios DM keeps a list in bi_private while they are in flight. Not polled, they complete by interrupt. */
+	bio->bi_opf &= ~REQ_POLLED;
 	wrap->end_io = bio->bi_end_io;
 	wrap->private = bio->bi_private;
 	wrap->owner = owner;

@@ -94,6 +94,7 @@ long bsk_bdev_open_dev(u32 major, u32 minor, void **out);		/* P */
 void bsk_bdev_close(void *h);				/* P */
 void *bsk_bdev_of(void *h);				/* the block_device of a handle */
 u64 bsk_bdev_sectors(void *bdev);			/* A */
+u64 bsk_bdev_sequence(void *bdev);			/* A: another number for another medium */
 u32 bsk_bdev_logical(void *bdev);
 u32 bsk_bdev_major(void *bdev);
 u32 bsk_bdev_minor(void *bdev);
@@ -107,6 +108,7 @@ void bsk_bdev_thaw(void *token);			/* P */
 long bsk_file_open(const char *path, bool *is_bdev, void **out);	/* P */
 void bsk_file_close(void *f);
 void *bsk_file_bdev(void *f);				/* the block device under its file system, or NULL */
+bool bsk_file_direct(void *f);				/* past the page cache: its I/O must suit the device below */
 bool bsk_file_same(void *a, void *b);			/* one file, opened twice */
 long bsk_file_allocate(void *f, u64 from, u64 len);	/* P */
 long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n);	/* P */

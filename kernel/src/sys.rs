@@ -136,6 +136,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_bdev_close(h: *mut c_void);
     pub(crate) fn bsk_bdev_of(h: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_bdev_sectors(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_bdev_sequence(bdev: *mut c_void) -> u64;
     pub(crate) fn bsk_bdev_logical(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_major(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_minor(bdev: *mut c_void) -> u32;
@@ -148,6 +149,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_file_open(path: *const u8, is_bdev: *mut bool, out: *mut *mut c_void) -> c_long;
     pub(crate) fn bsk_file_close(f: *mut c_void);
     pub(crate) fn bsk_file_bdev(f: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_file_direct(f: *mut c_void) -> bool;
     pub(crate) fn bsk_file_same(a: *mut c_void, b: *mut c_void) -> bool;
     pub(crate) fn bsk_file_allocate(f: *mut c_void, from: u64, len: u64) -> c_long;
     pub(crate) fn bsk_file_write_pages(f: *mut c_void, pos: u64, pages: *const *mut c_void, n: u32) -> c_long;

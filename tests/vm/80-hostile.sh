@@ -105,6 +105,63 @@ t_loop_resized() {
     destroy
 }
 
+t_loop_with_another_file() {
+    local loop before
+    truncate -s 32M $W/file $W/other
+    loop=$(losetup -f --show $W/file)
+    snapc attach "$loop"
+    before=$(snapc cbtinfo "$loop" | value generation)
+    losetup -d "$loop"
+    within 5 losetup "$loop" $W/other
+    [ "$(snapc cbtinfo "$loop" | value generation)" != "$before" ] || fail "the same generation with another file of the same size"
+    snapc detach "$loop"
+}
+
+t_loop_and_the_file_system_below_it() {
+    local loop
+    mkfs.ext4 -q -F $C
+    mkdir -p $W/below $W/above
+    mount $C $W/below
+    truncate -s 64M $W/below/file
+    loop=$(losetup -f --show $W/below/file)
+    mkfs.ext4 -q -F "$loop"
+    mount "$loop" $W/above
+    dd if=/dev/urandom of=$W/above/data bs=64k count=50 status=none
+    for _ in 1 2; do
+        snapshot $STORE -- "$C" "$loop"
+        dd if=/dev/urandom of=$W/above/more bs=64k count=50 conv=fsync status=none
+        e2fsck -fn "${IMAGE[0]}"
+        e2fsck -fn "${IMAGE[1]}"
+        destroy
+    done
+    umount $W/above
+    losetup -d "$loop"
+    umount $W/below
+}
+
+t_partition_that_grew() {
+    local disk part before sum
+    disk=$(node $D)
+    echo "2048,$((16 << 11))" | sfdisk -q "$disk"
+    part=${disk}1
+    within 5 test -b "$part"
+    snapc attach "$part"
+    before=$(snapc cbtinfo "$part" | value generation)
+    # In place, while it is in use: what growpart and parted do.
+    echo "2048,$((64 << 11))" | sfdisk -q --no-reread --force -N 1 "$disk" 2>/dev/null
+    partx -u --nr 1 "$disk"
+    same "$(blockdev --getsize64 "$part")" $((64 << 20)) "the partition's size"
+    snapshot $STORE -- "$part"
+    [ "$(snapc cbtinfo "$part" | value generation)" != "$before" ] || fail "the same generation after a resize"
+    sum=$(md5sum <"${IMAGE[0]}")
+    # Behind the old end.
+    dd if=/dev/urandom of="$part" bs=1M seek=40 count=4 oflag=direct conv=notrunc status=none
+    same "$(md5sum <"${IMAGE[0]}")" "$sum" "the image, after a write to the grown part"
+    same "$(snapc counters "$part" | value store_bytes)" $((4 << 20)) "bytes stored"
+    destroy
+    snapc detach "$part"
+}
+
 t_snapshots_come_and_go_under_load() {
     load $A $W/a.journal
     load $B $W/b.journal

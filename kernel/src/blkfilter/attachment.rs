@@ -42,7 +42,6 @@ pub(crate) struct Attachment {
     gate: AtomicU32,
     disk: Disk,
     first: u64,
-    end: u64,
     filter: Private,
     counts: Counts,
     held: Held,
@@ -77,8 +76,8 @@ pub(crate) fn route(
 ) -> Option<Bio> {
     let mut next = TABLE.first(at, place.disk);
     while let Some(attachment) = next {
-        if attachment.covers(place) && !attachment.filter.is_own(caller) {
-            bio = attachment.offer(at, bio, place, again.is_some_and(|a| ptr::eq(a, attachment)), spare)?;
+        if let Some(part) = attachment.part(place).filter(|_| !attachment.filter.is_own(caller)) {
+            bio = attachment.offer(at, bio, part, again.is_some_and(|a| ptr::eq(a, attachment)), spare)?;
         }
         next = Table::next(at, attachment);
     }
@@ -92,7 +91,6 @@ impl Attachment {
             gate: AtomicU32::new(OPEN),
             disk: device.disk(),
             first: device.first(),
-            end: device.end(),
             filter: ops.private(),
             counts: Counts::new()?,
             held: Held::new(),
@@ -117,17 +115,23 @@ impl Attachment {
 
     /// Whether two ranges of one disk meet.
     pub(crate) fn overlaps(&self, device: &Device) -> bool {
-        self.disk == device.disk() && self.first < device.end() && device.first() < self.end
+        self.disk == device.disk() && self.first < device.end() && device.first() < self.device.end()
     }
 
+    /// The part of a bio that lies on the device, as first sector and end. A partition may grow and shrink while it is in use, so its
+    /// end is asked for each time.
     #[inline]
-    fn covers(&self, place: &Place) -> bool {
-        self.disk == place.disk && place.sector < self.end && place.end() > self.first
+    fn part(&self, place: &Place) -> Option<(u64, u64)> {
+        if self.disk != place.disk {
+            return None;
+        }
+        let (from, end) = (place.sector.max(self.first), place.end().min(self.device.end()));
+        (from < end).then_some((from, end))
     }
 
     /// What becomes of a bio: it comes back, counted, or it is held.
     #[inline]
-    fn offer(&self, at: &Atomic, bio: Bio, place: &Place, again: bool, spare: &mut Option<Wrap>) -> Option<Bio> {
+    fn offer(&self, at: &Atomic, bio: Bio, (from, end): (u64, u64), again: bool, spare: &mut Option<Wrap>) -> Option<Bio> {
         if bio.counted_for(self) {
             return Some(bio);
         }
@@ -148,9 +152,7 @@ impl Attachment {
                 return Some(bio);
             }
         }
-        let from = place.sector.max(self.first);
-        let sectors = place.end().min(self.end) - from;
-        match self.filter.submit(at, bio, from - self.first, sectors, again) {
+        match self.filter.submit(at, bio, from - self.first, end - from, again) {
             Some(bio) => {
                 wrap.count(&bio, self);
                 Some(bio)

@@ -107,6 +107,10 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     if let Err(e) = attachment.filter().attach(&attachment, device, caller, opt, optlen) {
         let mut registry = REGISTRY.lock();
         registry.entries.retain(|e| !Arc::ptr_eq(&e.attachment, &attachment));
+        // Who left meanwhile left the hook on for us.
+        if registry.entries.iter().all(|e| e.phase == Phase::Leaving) {
+            watch(false);
+        }
         registry.changed();
         return Err(e);
     }

@@ -108,9 +108,9 @@ fn cbt_info(device: &Device) -> Result<CbtInfo> {
     })
 }
 
-/// The tracking, after a look at the device's size.
+/// The tracking, after a look at the device's size and medium.
 fn current(device: &Device) -> Result<Arc<Tracking>> {
-    device.tracking_for(device.block_device().sectors())
+    device.tracking_for(device.block_device())
 }
 
 fn cbt_map(device: &Device, asked: CbtMap) -> Result {

@@ -55,7 +55,7 @@ impl Device {
             gone: AtomicBool::new(false),
             block_device,
         };
-        device.tracking.replace(Some(Tracking::new(device.block_device.sectors())?));
+        device.tracking.replace(Some(Tracking::new(&device.block_device)?));
         Ok(device)
     }
 
@@ -87,21 +87,21 @@ impl Device {
         self.tracking.get().ok_or(Errno::ENODEV)
     }
 
-    /// The change tracking for a device that has `sectors` sectors now. When that is another size than before, neither the map nor an
-    /// image mean anything any more: a new generation begins, and a snapshot that is held fails. Sleeps.
-    pub(crate) fn tracking_for(&self, sectors: u64) -> Result<Arc<Tracking>> {
+    /// The change tracking for the device as it is now. When it has another size or medium than before, neither the map nor an image mean
+    /// anything any more: a new generation begins, and a snapshot that is held fails. Sleeps.
+    pub(crate) fn tracking_for(&self, device: &BlockDevice) -> Result<Arc<Tracking>> {
         let _one = self.replacing.lock();
         let now = self.tracking()?;
-        if now.sectors == sectors {
+        if now.fits(device) {
             return Ok(now);
         }
-        let fresh = Tracking::new(sectors)?;
+        let fresh = Tracking::new(device)?;
         self.tracking.replace(Some(fresh.clone()));
         if let Some(cow) = self.cow.get() {
             cow.fail(Errno::ESTALE);
         }
         let (major, minor) = self.number;
-        pr_info!("device {major}:{minor} has {sectors} sectors now, not {}: a new generation begins", now.sectors);
+        pr_info!("device {major}:{minor} has another size or medium now: a new generation of change tracking begins");
         Ok(fresh)
     }
 

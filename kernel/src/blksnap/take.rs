@@ -123,7 +123,7 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
         let cow = Cow::new(&part.device, &snapshot.store, &snapshot.events, share)?;
         part.cow = Some(cow.clone());
         let origin = cow.origin()?;
-        let disk = snapshot.store.on_device(|under| Disk::new(&origin, Some(under), cow.tracking.sectors, &cow));
+        let disk = snapshot.store.on_direct(|under| Disk::new(&origin, Some(under), cow.tracking.sectors, &cow));
         let disk = disk.unwrap_or_else(|| Disk::new(&origin, None, cow.tracking.sectors, &cow))?;
         part.disk = Some(kern::alloc::try_arc(disk)?);
     }
@@ -141,7 +141,8 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
             return Err(Errno::ENODEV);
         }
         if let Some(cow) = &part.cow {
-            let now = part.device.tracking_for(cow.origin()?.sectors())?;
+            let origin = cow.origin()?;
+            let now = part.device.tracking_for(&origin)?;
             if !Arc::ptr_eq(&now, &cow.tracking) {
                 return Err(Errno::ESTALE);
             }
@@ -153,15 +154,26 @@ fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> R
     Ok(instant)
 }
 
-fn freeze(parts: &[Part]) -> Result<Vec<Frozen>> {
-    let mut frozen = Vec::new();
+/// File systems that are frozen. The last one frozen is thawed first: thawing the one on a loop device writes to the one below.
+struct AllFrozen(Vec<Frozen>);
+
+impl Drop for AllFrozen {
+    fn drop(&mut self) {
+        while let Some(one) = self.0.pop() {
+            drop(one);
+        }
+    }
+}
+
+fn freeze(parts: &[Part]) -> Result<AllFrozen> {
+    let mut frozen = AllFrozen(Vec::new());
     for part in parts {
         let Some(cow) = &part.cow else { continue };
         let one = cow.origin()?.freeze().inspect_err(|e| {
             let (major, minor) = part.device.number();
             pr_warn!("cannot freeze the file system on device {major}:{minor}: {e}; no snapshot is taken");
         })?;
-        frozen.try_push(one).map_err(|_| Errno::ENOMEM)?;
+        frozen.0.try_push(one).map_err(|_| Errno::ENOMEM)?;
     }
     Ok(frozen)
 }

@@ -5,14 +5,17 @@
 use alloc::sync::Arc;
 
 use blksnap_core::cbt::{History, Marks};
+use kern::bdev::BlockDevice;
 use kern::errno::{Errno, Result};
 use kern::misc::{param, uuid, Param};
 use kern::sync::{Class, Mutex};
 
-/// From the attach, or a change of the device's size, until the next.
+/// From the attach, or a change of the device's size or medium, until the next.
 pub(crate) struct Tracking {
     /// Size of the device.
     pub(crate) sectors: u64,
+    /// Its medium.
+    sequence: u64,
     /// Set by each write. Outside of a write, only with the history locked.
     pub(crate) marks: Marks,
     pub(crate) history: Mutex<History>,
@@ -20,10 +23,16 @@ pub(crate) struct Tracking {
 
 impl Tracking {
     /// A new generation, with no changes. Sleeps.
-    pub(crate) fn new(sectors: u64) -> Result<Arc<Tracking>> {
+    pub(crate) fn new(device: &BlockDevice) -> Result<Arc<Tracking>> {
+        let (sectors, sequence) = (device.sectors(), device.sequence());
         let marks = Marks::new(sectors, tracking_shift(sectors)).map_err(|_| Errno::ENOMEM)?;
         let history = History::new(&marks, uuid(), uuid()).map_err(|_| Errno::ENOMEM)?;
-        kern::alloc::try_arc(Tracking { sectors, marks, history: Mutex::new(Class::History, history)? })
+        kern::alloc::try_arc(Tracking { sectors, sequence, marks, history: Mutex::new(Class::History, history)? })
+    }
+
+    /// Whether the device is still the one that is tracked: the same size, the same medium.
+    pub(crate) fn fits(&self, device: &BlockDevice) -> bool {
+        self.sectors == device.sectors() && self.sequence == device.sequence()
     }
 
     /// Bytes of the device.

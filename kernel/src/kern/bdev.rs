@@ -34,6 +34,12 @@ impl BlockDevice {
         unsafe { sys::bsk_bdev_sectors(self.raw()) }
     }
 
+    /// A number that changes when the disk gets another medium, as a loop device does with another file.
+    pub fn sequence(&self) -> u64 {
+        // SAFETY: live.
+        unsafe { sys::bsk_bdev_sequence(self.raw()) }
+    }
+
     /// Logical block size in bytes.
     pub fn logical_block(&self) -> u32 {
         // SAFETY: live.

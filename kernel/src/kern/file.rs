@@ -50,6 +50,12 @@ impl File {
         Some(f(&unsafe { BlockDevice::from_raw(device) }))
     }
 
+    /// Whether its I/O goes past the page cache, and so must suit the device below.
+    pub fn is_direct(&self) -> bool {
+        // SAFETY: open.
+        unsafe { sys::bsk_file_direct(self.0.as_ptr()) }
+    }
+
     /// Whether both are the same file.
     pub fn same(&self, other: &File) -> bool {
         // SAFETY: both open.

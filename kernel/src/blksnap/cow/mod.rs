@@ -131,7 +131,7 @@ impl Cow {
     /// For a device about to be taken. Sleeps; takes its memory here, so that copying needs none.
     pub(crate) fn new(device: &Arc<Device>, store: &Arc<Store>, events: &Arc<Events>, share: u32) -> Result<Arc<Cow>> {
         let origin = Open::by_number(device.number())?;
-        let tracking = device.tracking_for(origin.sectors())?;
+        let tracking = device.tracking_for(&origin)?;
         let sectors = tracking.sectors;
         let number = tracking.history.lock().number() + 1;
         let blocks = sectors.div_ceil(blksnap_core::BLOCK_SECTORS);

@@ -114,6 +114,14 @@ impl Store {
         }
     }
 
+    /// The same, when its I/O must suit that device.
+    pub(crate) fn on_direct<R>(&self, f: impl FnOnce(&BlockDevice) -> R) -> Option<R> {
+        match &*self.backend().ok()? {
+            Backend::File(file) if !file.is_direct() => None,
+            _ => self.on_device(f),
+        }
+    }
+
     /// Whether it is on `device`, which then must not be in the snapshot: each copy would write to what is copied.
     pub(crate) fn lies_on(&self, device: &BlockDevice) -> bool {
         self.on_device(|own| own.overlaps(device)).unwrap_or(false)
