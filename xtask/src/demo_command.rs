@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cargo xtask demo`: the main job on real input, shown as it goes, with a table and a report at the end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::tools::Kernel;
 use crate::vm::{self, Disk, Spec};
@@ -29,7 +31,8 @@ pub(crate) struct Arguments {
 /// The kinds of backup, in order.
 const KINDS: [&str; 3] = ["full", "incremental", "differential"];
 /// Serial, MiB: the ext4, the XFS, where they are restored to, and scratch space.
-const DISKS: [(&str, u64); 5] = [
+const DISKS: [(&str, u64); 6] = [
+    ("handover", 2048),
     ("ext4", 512),
     ("xfs", 384),
     ("ext4-restored", 512),
@@ -194,7 +197,7 @@ disk() { readlink -f \"/dev/disk/by-id/virtio-$1\"; }
 mkfs.ext4 -q -F -O ^has_journal \"$(disk scratch)\"
 mkdir -p /scratch; mount \"$(disk scratch)\" /scratch
 export EXT=$(disk ext4) XFS=$(disk xfs) EXT_TARGET=$(disk ext4-restored) XFS_TARGET=$(disk xfs-restored)
-export SCRATCH=/scratch OUT=/host/demo
+export SCRATCH=/scratch OUT=/host/demo HANDOVER=$(disk handover)
 exec bash /host/demo.sh
 ";
     let spec = Spec {
@@ -215,7 +218,17 @@ exec bash /host/demo.sh
         modules: Some(modules::folder(kernel).join("guest")),
     };
     let outcome = vm::run(setup, &spec, on_line)?;
-    let _ = fs::remove_dir_all(outcome.dir.join("disks"));
+    let disks = outcome.dir.join("disks");
+    if share.join("demo/figures/backup.sums").is_file() {
+        let mut tar = Command::new("tar");
+        sh::run(
+            tar.arg("-xf")
+                .arg(disks.join("handover.raw"))
+                .arg("-C")
+                .arg(out),
+        )?;
+    }
+    let _ = fs::remove_dir_all(disks);
     let made = share.join("demo");
     if made.is_dir() {
         for entry in fs::read_dir(&made)? {
@@ -224,6 +237,27 @@ exec bash /host/demo.sh
         }
     }
     Ok(outcome.failure())
+}
+
+/// The backups as they are here, against their checksums as they were verified: what differs.
+fn differing(out: &Path) -> Result<Vec<String>> {
+    let sums = fs::read_to_string(out.join("figures/backup.sums")).unwrap_or_default();
+    let mut wrong = Vec::new();
+    if sums.is_empty() {
+        wrong.push("no backups were handed over".to_owned());
+    }
+    for line in sums.lines() {
+        let (sum, name) = line.split_once("  ").context("not a list of checksums")?;
+        let mut sha = Sha256::new();
+        if let Ok(mut file) = File::open(out.join("backup").join(name)) {
+            std::io::copy(&mut file, &mut sha)?;
+        }
+        let found: String = sha.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        if found != sum {
+            wrong.push(format!("{name} is not as it was verified"));
+        }
+    }
+    Ok(wrong)
 }
 
 /// The figures of one kind of backup, by device.
@@ -242,6 +276,8 @@ fn finish(
     start: Instant,
 ) -> Result<()> {
     let mut devices: Vec<Value> = Vec::new();
+    let mut failed = screen.failed.clone();
+    failed.extend(differing(out)?);
     let mut takes = Vec::new();
     let mut complete = true;
     for kind in KINDS {
@@ -275,14 +311,14 @@ fn finish(
         }
     }
     complete &= devices.len() == 2;
-    let verified = complete && failure.is_none() && screen.failed.is_empty() && screen.checks > 0;
+    let verified = complete && failure.is_none() && failed.is_empty() && screen.checks > 0;
     let gate = takes.first().map_or(Value::Null, |t| t["gate_ns"].clone());
     let report = json!({
         "kernel": kernel,
         "gate_ns": gate,
         "verified": verified,
         "checks": screen.checks,
-        "checks_failed": screen.failed,
+        "checks_failed": failed,
         "seconds": (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
         "takes": takes,
         "devices": devices,
@@ -307,7 +343,7 @@ fn finish(
     if !verified {
         bail!(
             "not verified: {} (what the commands said is in {})",
-            screen.failed.join("; "),
+            failed.join("; "),
             log.display()
         );
     }
