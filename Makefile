@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 XTASK = @sh xtask/run.sh
 
-.PHONY: help demo test check modules install uninstall setup clean
+.PHONY: help demo test sim mutants check modules install uninstall setup clean
 
 help: ## this list
 	@echo 'make TARGET    [KERNEL=6.1|6.12|7.3] [HOST=1]'
@@ -19,6 +19,12 @@ demo: ## full, incremental and differential backup of two live disks, restored a
 
 test: ## every test: core, user space, and the modules on all kernels in virtual machines
 	$(XTASK) test $(if $(KERNEL),--kernel $(KERNEL))
+
+sim: ## the core on simulated disks: SEED= STEPS= SECONDS=
+	$(XTASK) sim -- $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+mutants: ## the simulator against seeded defects: it must find each
+	$(XTASK) mutants
 
 check: ## formatting, lints, the layer rule, licences, documentation
 	$(XTASK) check

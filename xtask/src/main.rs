@@ -61,6 +61,14 @@ enum Action {
     },
     /// Runs every test; the last line is the count
     Test(test_command::Arguments),
+    /// Runs the core in the simulator: seeds, steps or seconds as it takes them
+    Sim {
+        /// Options of the simulator (`-- --help` lists them)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Builds the seeded defects one after the other, and has the simulator find each (about 7 minutes)
+    Mutants,
     /// Runs a command in a virtual machine with the freshly built modules and commands
     Vm(vm_command::Arguments),
 }
@@ -73,6 +81,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn cargo(arguments: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(sh::root());
+    command
 }
 
 fn run(action: Action) -> Result<()> {
@@ -94,6 +108,26 @@ fn run(action: Action) -> Result<()> {
             }
             cache::remove_tree(&sh::target())
         }
+        Action::Sim { options } => {
+            let mut command = cargo(&[
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "blksnap_sim",
+                "--",
+            ]);
+            sh::run(command.args(options))
+        }
+        Action::Mutants => sh::run(&mut cargo(&[
+            "test",
+            "--package",
+            "blksnap_sim",
+            "--test",
+            "mutants",
+            "--",
+            "--ignored",
+        ])),
         Action::Test(arguments) => {
             if !test_command::run(&arguments)? {
                 // The count is the last word.
