@@ -1,8 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Runs the tests in a guest, or those whose names hold the word given: one verdict line each.
+# run.sh [PART-OF-A-NAME [GUEST GUESTS]]: runs the tests in a guest, or those whose names hold the word given, one verdict line
+# each. With several guests, each runs every so many-th test, beginning with its own number from 0.
 here=$(dirname "$0")
 pattern=${1:-}
+guest=${2:-0}
+guests=${3:-1}
+count=0
 bad='WARNING: |BUG: |Oops|general protection|Call Trace|INFO: task|rcu: INFO|refcount_t:|sleeping function|UBSAN|KASAN|Unknown rela|Unknown symbol'
 
 # Takes away whatever a test left: returns non-zero when something of ours cannot be removed.
@@ -70,7 +74,8 @@ modprobe -a loop dm-mod 2>/dev/null
 echo "machine up for $(cut -d" " -f1 /proc/uptime) s"
 for file in "$here"/[0-9]*.sh; do
     for name in $(sed -n 's/^\(t_[a-z0-9_]*\)() {.*/\1/p' "$file"); do
-        case $name in *$pattern*) one "$file" "$name" ;; esac
+        case $name in *$pattern*) ;; *) continue ;; esac
+        [ $((count++ % guests)) -ne "$guest" ] || one "$file" "$name"
     done
 done
 echo "END OF TESTS"

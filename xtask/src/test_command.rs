@@ -5,9 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use crate::setup::{self, Setup};
@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Of the tests in virtual machines, only those whose names hold this
     #[arg(long, default_value = "")]
     name: String,
+    /// In so many virtual machines at once, each with its share of a kernel's tests
+    #[arg(long, default_value_t = 2)]
+    guests: usize,
 }
 
 /// What was counted.
@@ -41,6 +44,12 @@ struct Tally {
 }
 
 impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped += other.skipped;
+    }
+
     fn fail(&mut self, text: impl Into<String>) {
         let text = text.into();
         println!("FAIL {text}");
@@ -202,7 +211,7 @@ fn vm_tests(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
             tally.fail(format!("{}: {error:#}", kernel.series));
             continue;
         }
-        one_kernel(&setup, kernel, &list, &arguments.name, tally)?;
+        one_kernel(&setup, kernel, &list, arguments, tally)?;
     }
     Ok(())
 }
@@ -220,18 +229,55 @@ pub(crate) fn client(setup: &Setup) -> Result<PathBuf> {
     Ok(out)
 }
 
+/// All tests of a kernel, shared out to guests that run side by side.
 fn one_kernel(
     setup: &Setup,
     kernel: &Kernel,
     list: &[PathBuf],
-    name: &str,
+    arguments: &Arguments,
     tally: &mut Tally,
 ) -> Result<()> {
-    let series = &kernel.series;
+    let guests = arguments.guests.max(1);
     sh::say(format!(
-        "tests in a virtual machine with {}",
+        "tests in {guests} virtual machines with {}",
         kernel.release
     ));
+    let begin = Instant::now();
+    let mut sum = Tally::default();
+    let runs: Vec<Result<Tally>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..guests)
+            .map(|guest| {
+                scope.spawn(move || one_guest(setup, kernel, list, &arguments.name, guest, guests))
+            })
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|run| run.unwrap_or_else(|_| Err(anyhow!("the thread of a guest panicked"))))
+            .collect()
+    });
+    for run in runs {
+        sum.add(run?);
+    }
+    sh::say(format!(
+        "{}: {} passed in {:.0} s",
+        kernel.series,
+        sum.passed,
+        begin.elapsed().as_secs_f64()
+    ));
+    tally.add(sum);
+    Ok(())
+}
+
+fn one_guest(
+    setup: &Setup,
+    kernel: &Kernel,
+    list: &[PathBuf],
+    name: &str,
+    guest: usize,
+    guests: usize,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let series = &kernel.series;
     let claim = vm::claim(&format!("test-{series}"))?;
     let tests = vm::share(&claim.name).join("tests");
     cache::remove_tree(&tests)?;
@@ -248,7 +294,7 @@ fn one_kernel(
         disks: disks(),
         append: String::new(),
         script: format!(
-            "exec bash /host/tests/run.sh {}\n",
+            "exec bash /host/tests/run.sh {} {guest} {guests}\n",
             crate::vm_command::quote(name)
         ),
         programs: list.to_vec(),
@@ -279,11 +325,7 @@ fn one_kernel(
         tally.fail(format!("{series}: {why}"));
     }
     let _ = fs::remove_dir_all(outcome.dir.join("disks"));
-    sh::say(format!(
-        "{series}: {passed} passed in {:.0} s",
-        outcome.seconds
-    ));
-    Ok(())
+    Ok(tally)
 }
 
 #[cfg(test)]
