@@ -37,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
     step("shell scripts parse", shells(&files));
     if sh::have("cargo-fmt") {
         step("cargo fmt", cargo(&["fmt", "--all", "--check"], &[]));
+        step("rustfmt of the modules", modules_formatted());
     } else {
         sh::say("skip  cargo fmt: not installed");
     }
@@ -70,6 +71,20 @@ pub(crate) fn run() -> Result<()> {
         return Ok(());
     }
     bail!("wrong: {}", wrong.join("; "))
+}
+
+/// The kernel side has an edition and a width of its own (`kernel/rustfmt.toml`); rustfmt follows each crate's modules.
+fn modules_formatted() -> Result<()> {
+    let mut command = Command::new("rustfmt");
+    command.args([
+        "--check",
+        "--edition",
+        "2021",
+        "--config-path",
+        "kernel/rustfmt.toml",
+    ]);
+    command.args(["blkfilter", "blksnap", "kern"].map(|name| format!("kernel/src/{name}/lib.rs")));
+    sh::run(command.current_dir(sh::root()))
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
