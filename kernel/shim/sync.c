@@ -109,7 +109,8 @@ void bsk_rcu_unlock(void)
 	rcu_read_unlock();
 }
 
+/* Expedited: somebody waits for the end of a snapshot, which takes several of these. */
 void bsk_synchronize_rcu(void)
 {
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 }

@@ -94,7 +94,7 @@ void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
 void bsk_worker_stop(struct bsk_worker *w)
 {
 	smp_store_release(&w->live, false);
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	/* Each may queue the other once; nothing new comes as it is not live. */
 	cancel_delayed_work_sync(&w->later);
 	cancel_work_sync(&w->work);
