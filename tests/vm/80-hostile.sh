@@ -179,7 +179,9 @@ t_memory_is_given_back() {
     snapshot $STORE -- $A && destroy
     sleep 0.3
     before=$(awk '/^MemFree/ { f = $2 } /^Cached/ { c = $2 } /^Buffers/ { b = $2 } END { print f + c + b }' /proc/meminfo)
-    for _ in 1 2 3 4 5 6; do
+    # Each holds 48 MiB: 32 of its storage, 16 for copies. The kernel's lists of free pages of each CPU, which later kernels let
+    # grow to tens of MiB, are not in MemFree: so the bound is more than they hold, and far less than what eight could lose.
+    for _ in 1 2 3 4 5 6 7 8; do
         snapshot memory -- $A
         dd if=/dev/zero of=$A bs=1M oflag=direct conv=notrunc status=none 2>/dev/null || true
         destroy
@@ -187,5 +189,5 @@ t_memory_is_given_back() {
     sleep 0.5
     after=$(awk '/^MemFree/ { f = $2 } /^Cached/ { c = $2 } /^Buffers/ { b = $2 } END { print f + c + b }' /proc/meminfo)
     note "free before $before KiB, after $after KiB"
-    [ "$after" -gt $((before - 24000)) ] || fail "six snapshots of 32 MiB cost $((before - after)) KiB for good"
+    [ "$after" -gt $((before - 65536)) ] || fail "eight snapshots of 48 MiB cost $((before - after)) KiB for good"
 }
