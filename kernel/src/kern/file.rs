@@ -70,8 +70,7 @@ impl File {
 
     /// Writes whole pages to byte `pos`. Sleeps, with I/O.
     pub fn write(&self, pos: u64, pages: &[&Page]) -> Result {
-        // SAFETY: `&[&Page]` is an array of pointers to `Page`; each `Page` is a transparent `struct page *`, so one copy of the
-        // pointers is made below by the loop instead of a cast.
+        // C wants an array of `struct page *`; a `&Page` is a pointer to one of these.
         let mut raw = [ptr::null_mut(); 256];
         let n = pages.len().min(raw.len());
         for (slot, page) in raw.iter_mut().zip(pages) {
