@@ -265,7 +265,7 @@ impl Control for FakeControl {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default();
             Ok(SnapshotStat {
-                size: 80,
+                size: SnapshotStat::SIZE as u32,
                 state: match snapshot {
                     Snapshot {
                         error: 1.. | ..=-1, ..
@@ -286,6 +286,8 @@ impl Control for FakeControl {
                 store_used: 8192,
                 store_limit: 1 << 30,
                 memory: 4096,
+                full_in_ms: u64::MAX,
+                ..SnapshotStat::ZERO
             })
         })
     }
@@ -310,7 +312,7 @@ impl Control for FakeControl {
                         .snapshot_of(name)
                         .map_or([0; 16], |(id, _)| id_bytes(id)),
                     block_size: BLOCK_BYTES as u32,
-                    flags: 0,
+                    snapshots: u32::from(state.snapshot_of(name).is_some()),
                 });
             Ok(entries.collect())
         })

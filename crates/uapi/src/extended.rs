@@ -24,6 +24,12 @@ abi_numbers! {
     pub const BLKFILTER_CTL_BLKSNAP_CBT_EXTENTS: u32 = 65;
     /// inout struct blksnap_image_stat. ENOENT: the device is in no snapshot.
     pub const BLKFILTER_CTL_BLKSNAP_IMAGE_STAT: u32 = 66;
+    /// in struct blksnap_add. ESRCH, EALREADY as for SNAPSHOTADD; EBUSY: in another, and not shared.
+    pub const BLKFILTER_CTL_BLKSNAP_SNAPSHOT_ADD: u32 = 67;
+    /// inout struct blksnap_free. ESRCH: no such snapshot, or not taken; ENOENT: the device is not in it.
+    pub const BLKFILTER_CTL_BLKSNAP_FREE: u32 = 68;
+    /// inout struct blksnap_consumer. ENOENT: no such consumer; ESTALE: another generation.
+    pub const BLKFILTER_CTL_BLKSNAP_CONSUMER: u32 = 69;
 
     /// struct blksnap_snapshot_open.flags: destroyed when the descriptor it was made on is closed.
     pub const BLKSNAP_OPEN_BOUND: u32 = 1;
@@ -31,6 +37,22 @@ abi_numbers! {
     pub const BLKSNAP_STORE_MEMORY: u32 = 0;
     /// struct blksnap_snapshot_open.store_kind: a file, a directory or a block device.
     pub const BLKSNAP_STORE_PATH: u32 = 1;
+    /// struct blksnap_snapshot_open.store_kind: a file on a device of the snapshot, by its extents.
+    pub const BLKSNAP_STORE_EXTENTS: u32 = 2;
+    /// struct blksnap_snapshot_open.policy: at the bound of the memory for copies, writes wait.
+    pub const BLKSNAP_POLICY_HOLD: u32 = 0;
+    /// struct blksnap_snapshot_open.policy: at that bound the snapshot is given up.
+    pub const BLKSNAP_POLICY_GIVE_UP: u32 = 1;
+    /// struct blksnap_add.flags: the device may be in other snapshots, too.
+    pub const BLKSNAP_ADD_SHARED: u32 = 1;
+    /// struct blksnap_consumer.op: the base of `name`.
+    pub const BLKSNAP_CONSUMER_GET: u32 = 0;
+    /// struct blksnap_consumer.op: sets the base of `name`, and makes the consumer if there is none.
+    pub const BLKSNAP_CONSUMER_SET: u32 = 1;
+    /// struct blksnap_consumer.op: forgets `name`.
+    pub const BLKSNAP_CONSUMER_REMOVE: u32 = 2;
+    /// struct blksnap_consumer.op: name and base of the consumer at `index`; ENOENT past the last.
+    pub const BLKSNAP_CONSUMER_LIST: u32 = 3;
     /// The gate's time limit when gate_timeout_ms is 0.
     pub const BLKSNAP_GATE_TIMEOUT_MS: u32 = 10000;
 
@@ -49,6 +71,27 @@ abi_numbers! {
     pub const BLKSNAP_FEATURE_BOUND: u64 = 4;
     /// struct blksnap_features.features: images can be written.
     pub const BLKSNAP_FEATURE_WRITABLE_IMAGE: u64 = 8;
+    /// struct blksnap_features.features: a device may be in several snapshots, BLKSNAP_ADD_SHARED.
+    pub const BLKSNAP_FEATURE_SHARED: u64 = 16;
+    /// struct blksnap_features.features: free space is not saved, BLKFILTER_CTL_BLKSNAP_FREE.
+    pub const BLKSNAP_FEATURE_FREE: u64 = 32;
+    /// struct blksnap_features.features: named bases, BLKFILTER_CTL_BLKSNAP_CONSUMER.
+    pub const BLKSNAP_FEATURE_CONSUMERS: u64 = 64;
+    /// struct blksnap_features.features: policy and copy_memory_kib of a snapshot.
+    pub const BLKSNAP_FEATURE_POLICY: u64 = 128;
+    /// struct blksnap_features.features: several difference storages, IOCTL_BLKSNAP_STORE_ADD.
+    pub const BLKSNAP_FEATURE_STORE_ADD: u64 = 256;
+    /// struct blksnap_features.features: BLKSNAP_STORE_EXTENTS.
+    pub const BLKSNAP_FEATURE_STORE_EXTENTS: u64 = 512;
+    /// struct blksnap_features.features: IOCTL_BLKSNAP_MEMBERS.
+    pub const BLKSNAP_FEATURE_MEMBERS: u64 = 1024;
+    /// struct blksnap_features.features: full_in_ms and BLKSNAP_EVENT_CODE_LOW_SPACE.
+    pub const BLKSNAP_FEATURE_PREDICTION: u64 = 2048;
+
+    /// An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space.
+    pub const BLKSNAP_EVENT_CODE_LOW_SPACE: u32 = 64;
+    /// full_in_ms when no end is in sight.
+    pub const BLKSNAP_FULL_NEVER: u64 = u64::MAX;
 }
 
 abi_struct! {
@@ -69,7 +112,7 @@ abi_struct! {
 
 abi_struct! {
     /// Creates a snapshot, still without devices.
-    pub struct SnapshotOpen as blksnap_snapshot_open, 48, versioned 48 {
+    pub struct SnapshotOpen as blksnap_snapshot_open, 72, versioned 48 {
         /// Size of the struct as the caller knows it.
         pub size: u32,
         /// BLKSNAP_OPEN_*.
@@ -84,12 +127,44 @@ abi_struct! {
         pub path: u64,
         /// Out: the snapshot's id.
         pub id: [u8; 16],
+        /// BLKSNAP_POLICY_*.
+        pub policy: u32,
+        /// KiB of memory for copies not yet stored, for the whole snapshot; 0 is the module's parameter.
+        pub copy_memory_kib: u32,
+        /// For BLKSNAP_STORE_EXTENTS, the file: open for writing, preallocated, on a block device.
+        pub fd: i32,
+        /// For BLKSNAP_STORE_EXTENTS, entries at `extents`; 0 is all of the file.
+        pub extent_count: u32,
+        /// User pointer to an array of struct blksnap_extent: bytes on the file system's block device.
+        pub extents: u64,
+    }
+}
+
+abi_struct! {
+    /// One more difference storage for a snapshot, created or taken.
+    pub struct StoreAdd as blksnap_store_add, 56, versioned 56 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// BLKSNAP_STORE_*.
+        pub kind: u32,
+        /// The snapshot's id.
+        pub id: [u8; 16],
+        /// As in struct blksnap_snapshot_open.
+        pub limit: u64,
+        /// As in struct blksnap_snapshot_open.
+        pub path: u64,
+        /// As in struct blksnap_snapshot_open.
+        pub fd: i32,
+        /// As in struct blksnap_snapshot_open.
+        pub extent_count: u32,
+        /// As in struct blksnap_snapshot_open.
+        pub extents: u64,
     }
 }
 
 abi_struct! {
     /// The state of a snapshot.
-    pub struct SnapshotStat as blksnap_snapshot_stat, 80, versioned 80 {
+    pub struct SnapshotStat as blksnap_snapshot_stat, 96, versioned 80 {
         /// Size of the struct as the caller knows it.
         pub size: u32,
         /// Out: BLKSNAP_STATE_*.
@@ -112,6 +187,56 @@ abi_struct! {
         pub store_limit: u64,
         /// Out: bytes of kernel memory the snapshot holds.
         pub memory: u64,
+        /// Out: milliseconds until the storage is full, as it fills now; or BLKSNAP_FULL_NEVER.
+        pub full_in_ms: u64,
+        /// Out: BLKSNAP_POLICY_*.
+        pub policy: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+abi_struct! {
+    /// Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left, or under a minute.
+    pub struct EventLowSpace as blksnap_event_low_space, 24 {
+        /// Bytes of the storage in use.
+        pub used: u64,
+        /// Bytes it may grow to.
+        pub limit: u64,
+        /// Milliseconds until it is full, as it fills now; or BLKSNAP_FULL_NEVER.
+        pub full_in_ms: u64,
+    }
+}
+
+abi_struct! {
+    /// The devices of a snapshot.
+    pub struct Members as blksnap_members, 32, versioned 32 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// In: entries that fit at `entries`. Out: the number of devices; ENODATA when too small.
+        pub count: u32,
+        /// The snapshot's id.
+        pub id: [u8; 16],
+        /// User pointer to an array of struct blksnap_member.
+        pub entries: u64,
+    }
+}
+
+abi_struct! {
+    /// A device in a snapshot.
+    pub struct Member as blksnap_member, 56 {
+        /// The device's major number.
+        pub major: u32,
+        /// The device's minor number.
+        pub minor: u32,
+        /// 0, or the negative errno its snapshot failed with.
+        pub error: i32,
+        /// Zero.
+        pub flags: u32,
+        /// The image's name under /dev, NUL-padded, or empty.
+        pub image: [u8; 32],
+        /// The take the image is of, or 0.
+        pub number: u64,
     }
 }
 
@@ -140,12 +265,12 @@ abi_struct! {
         pub generation: [u8; 16],
         /// Takes so far in this generation.
         pub number: u64,
-        /// The snapshot it is in, or zero.
+        /// The newest snapshot it is in, or zero.
         pub snapshot: [u8; 16],
         /// Bytes of a tracking block.
         pub block_size: u32,
-        /// Zero.
-        pub flags: u32,
+        /// Snapshots it is in.
+        pub snapshots: u32,
     }
 }
 
@@ -200,15 +325,16 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// The image of a device in its snapshot, and what it has cost.
-    pub struct ImageStat as blksnap_image_stat, 136, versioned 136 {
+    /// The image of a device in a snapshot, and what it has cost. What is copied serves all
+    /// snapshots that the device is in, and is counted once for all of them.
+    pub struct ImageStat as blksnap_image_stat, 176, versioned 136 {
         /// Size of the struct as the caller knows it.
         pub size: u32,
         /// Out: 0, or the negative errno the snapshot failed with.
         pub error: i32,
         /// Out: the image's name under /dev, NUL-padded, or empty.
         pub image: [u8; 32],
-        /// Out: the snapshot's id.
+        /// In: the snapshot's id, or zero for the newest. Out: the snapshot's id.
         pub snapshot: [u8; 16],
         /// Out: the take this image is of.
         pub number: u64,
@@ -230,6 +356,65 @@ abi_struct! {
         pub saved_blocks: u64,
         /// Out: bytes of kernel memory the image holds.
         pub memory: u64,
+        /// Out: blocks that were copied beside those written, as their neighbours were.
+        pub spec_blocks: u64,
+        /// Out: of these, blocks that were written later.
+        pub spec_used: u64,
+        /// Out: bytes handed in as free space.
+        pub free_bytes: u64,
+        /// Out: bytes of copies in memory, not yet stored.
+        pub pool_bytes: u64,
+        /// Out: the bound of these.
+        pub pool_limit: u64,
+    }
+}
+
+abi_struct! {
+    /// Adds the device to a created snapshot.
+    pub struct Add as blksnap_add, 24, versioned 24 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// BLKSNAP_ADD_*.
+        pub flags: u32,
+        /// The snapshot's id.
+        pub id: [u8; 16],
+    }
+}
+
+abi_struct! {
+    /// Hands in ranges of the device that its file system did not use at the take: the image reads
+    /// zeros there, and the old content is not saved. Rounded inwards to whole blocks.
+    pub struct Free as blksnap_free, 40, versioned 40 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// Entries at `extents`.
+        pub count: u32,
+        /// The snapshot's id.
+        pub id: [u8; 16],
+        /// User pointer to an array of struct blksnap_extent: bytes on the device.
+        pub extents: u64,
+        /// Out: bytes taken as free.
+        pub accepted: u64,
+    }
+}
+
+abi_struct! {
+    /// A named base of the device's changes, kept by the module: changes after it stay exact.
+    pub struct Consumer as blksnap_consumer, 104, versioned 104 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// BLKSNAP_CONSUMER_*.
+        pub op: u32,
+        /// The consumer's name, NUL-padded; out for BLKSNAP_CONSUMER_LIST.
+        pub name: [u8; 64],
+        /// The generation of `number`; in for BLKSNAP_CONSUMER_SET.
+        pub generation: [u8; 16],
+        /// The take that is its base; in for BLKSNAP_CONSUMER_SET.
+        pub number: u64,
+        /// In: which, for BLKSNAP_CONSUMER_LIST.
+        pub index: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 
@@ -244,4 +429,8 @@ abi_ioctls! {
     pub const IOCTL_BLKSNAP_SNAPSHOT_STAT = iowr(b'V', 66, SnapshotStat);
     /// All attached devices.
     pub const IOCTL_BLKSNAP_DEVICES = iowr(b'V', 67, Devices);
+    /// One more difference storage. ESRCH: no such snapshot.
+    pub const IOCTL_BLKSNAP_STORE_ADD = iowr(b'V', 68, StoreAdd);
+    /// The devices of a snapshot. ESRCH: no such snapshot.
+    pub const IOCTL_BLKSNAP_MEMBERS = iowr(b'V', 69, Members);
 }

@@ -26,10 +26,10 @@ fn bytes_are_those_of_memory() {
 
 #[test]
 fn every_byte_pattern_survives() {
-    let bytes: [u8; 136] = std::array::from_fn(|at| u8::try_from(at + 100).unwrap());
+    let bytes: [u8; 176] = std::array::from_fn(|at| u8::try_from(at + 50).unwrap());
     let stat = blksnap_uapi::extended::ImageStat::from_bytes(&bytes);
     assert_eq!(stat.to_bytes(), bytes);
-    assert!(stat.error != 0 && stat.memory != 0);
+    assert!(stat.error != 0 && stat.pool_limit != 0);
 }
 
 #[test]
@@ -72,6 +72,6 @@ fn parts_of_an_ioctl_number() {
     assert_eq!((ioc::type_of(cmd), ioc::nr_of(cmd)), (b'V', 66));
     assert_eq!(
         (ioc::size_in(cmd), ioc::dir_of(cmd)),
-        (80, ioc::READ | ioc::WRITE)
+        (96, ioc::READ | ioc::WRITE)
     );
 }

@@ -55,17 +55,25 @@ fn control_layout() {
 #[test]
 fn extended_layout() {
     pin!(Features: 24, 8 { size: 0, abi: 4, features: 8, block_size: 16, reserved: 20 });
-    pin!(SnapshotOpen: 48, 8 {
+    pin!(SnapshotOpen: 72, 8 {
         size: 0, flags: 4, store_kind: 8, gate_timeout_ms: 12, limit: 16, path: 24, id: 32,
+        policy: 48, copy_memory_kib: 52, fd: 56, extent_count: 60, extents: 64,
     });
-    pin!(SnapshotStat: 80, 8 {
+    pin!(StoreAdd: 56, 8 {
+        size: 0, kind: 4, id: 8, limit: 24, path: 32, fd: 40, extent_count: 44, extents: 48,
+    });
+    pin!(SnapshotStat: 96, 8 {
         size: 0, state: 4, id: 8, error: 24, devices: 28, gate_ns: 32, taken_ns: 40,
-        store_capacity: 48, store_used: 56, store_limit: 64, memory: 72,
+        store_capacity: 48, store_used: 56, store_limit: 64, memory: 72, full_in_ms: 80,
+        policy: 88, reserved: 92,
     });
+    pin!(EventLowSpace: 24, 8 { used: 0, limit: 8, full_in_ms: 16 });
+    pin!(Members: 32, 8 { size: 0, count: 4, id: 8, entries: 24 });
+    pin!(Member: 56, 8 { major: 0, minor: 4, error: 8, flags: 12, image: 16, number: 48 });
     pin!(Devices: 16, 8 { size: 0, count: 4, entries: 8 });
     pin!(Device: 64, 8 {
         major: 0, minor: 4, capacity: 8, generation: 16, number: 32, snapshot: 40,
-        block_size: 56, flags: 60,
+        block_size: 56, snapshots: 60,
     });
     pin!(CbtState: 56, 8 {
         size: 0, block_size: 4, capacity: 8, generation: 16, number: 32, block_count: 40,
@@ -75,10 +83,16 @@ fn extended_layout() {
     pin!(CbtExtents: 56, 8 {
         size: 0, count: 4, generation: 8, base: 24, offset: 32, next: 40, extents: 48,
     });
-    pin!(ImageStat: 136, 8 {
+    pin!(ImageStat: 176, 8 {
         size: 0, error: 4, image: 8, snapshot: 40, number: 56, copy_reads: 64,
         copy_read_bytes: 72, stores: 80, store_bytes: 88, held: 96, image_reads: 104,
-        image_writes: 112, saved_blocks: 120, memory: 128,
+        image_writes: 112, saved_blocks: 120, memory: 128, spec_blocks: 136, spec_used: 144,
+        free_bytes: 152, pool_bytes: 160, pool_limit: 168,
+    });
+    pin!(Add: 24, 4 { size: 0, flags: 4, id: 8 });
+    pin!(Free: 40, 8 { size: 0, count: 4, id: 8, extents: 24, accepted: 32 });
+    pin!(Consumer: 104, 8 {
+        size: 0, op: 4, name: 8, generation: 72, number: 88, index: 96, reserved: 100,
     });
 }
 
@@ -93,6 +107,9 @@ fn numbers() {
     assert_eq!(BLKFILTER_CTL_BLKSNAP_CBT_STATE, 64);
     assert_eq!(BLKFILTER_CTL_BLKSNAP_CBT_EXTENTS, 65);
     assert_eq!(BLKFILTER_CTL_BLKSNAP_IMAGE_STAT, 66);
+    assert_eq!(BLKFILTER_CTL_BLKSNAP_SNAPSHOT_ADD, 67);
+    assert_eq!(BLKFILTER_CTL_BLKSNAP_FREE, 68);
+    assert_eq!(BLKFILTER_CTL_BLKSNAP_CONSUMER, 69);
     assert_eq!(BLKSNAP_IMAGE_NAME_LENGTH, 32);
     assert_eq!(BLKSNAP_CHANGES_NUMBER_MAX, 255);
     assert_eq!(BLKSNAP_EVENT_CODE_CORRUPTED, 0);
@@ -102,6 +119,16 @@ fn numbers() {
     assert_eq!(BLKSNAP_OPEN_BOUND, 1);
     assert_eq!(BLKSNAP_STORE_MEMORY, 0);
     assert_eq!(BLKSNAP_STORE_PATH, 1);
+    assert_eq!(BLKSNAP_STORE_EXTENTS, 2);
+    assert_eq!(BLKSNAP_POLICY_HOLD, 0);
+    assert_eq!(BLKSNAP_POLICY_GIVE_UP, 1);
+    assert_eq!(BLKSNAP_ADD_SHARED, 1);
+    assert_eq!(BLKSNAP_CONSUMER_GET, 0);
+    assert_eq!(BLKSNAP_CONSUMER_SET, 1);
+    assert_eq!(BLKSNAP_CONSUMER_REMOVE, 2);
+    assert_eq!(BLKSNAP_CONSUMER_LIST, 3);
+    assert_eq!(BLKSNAP_EVENT_CODE_LOW_SPACE, 64);
+    assert_eq!(BLKSNAP_FULL_NEVER, u64::MAX);
     assert_eq!(BLKSNAP_GATE_TIMEOUT_MS, 10_000);
     assert_eq!(BLKSNAP_STATE_CREATED, 0);
     assert_eq!(BLKSNAP_STATE_TAKEN, 1);
@@ -110,6 +137,14 @@ fn numbers() {
     assert_eq!(BLKSNAP_FEATURE_EXTENTS, 2);
     assert_eq!(BLKSNAP_FEATURE_BOUND, 4);
     assert_eq!(BLKSNAP_FEATURE_WRITABLE_IMAGE, 8);
+    assert_eq!(BLKSNAP_FEATURE_SHARED, 16);
+    assert_eq!(BLKSNAP_FEATURE_FREE, 32);
+    assert_eq!(BLKSNAP_FEATURE_CONSUMERS, 64);
+    assert_eq!(BLKSNAP_FEATURE_POLICY, 128);
+    assert_eq!(BLKSNAP_FEATURE_STORE_ADD, 256);
+    assert_eq!(BLKSNAP_FEATURE_STORE_EXTENTS, 512);
+    assert_eq!(BLKSNAP_FEATURE_MEMBERS, 1024);
+    assert_eq!(BLKSNAP_FEATURE_PREDICTION, 2048);
     assert_eq!(
         &BLKSNAP_FILTER,
         b"blksnap\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
@@ -129,7 +164,9 @@ fn ioctl_numbers() {
     assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_COLLECT, 0x8010_5604);
     assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_WAIT_EVENT, 0x9000_5605);
     assert_eq!(IOCTL_BLKSNAP_FEATURES, 0xc018_5640);
-    assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_OPEN, 0xc030_5641);
-    assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_STAT, 0xc050_5642);
+    assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_OPEN, 0xc048_5641);
+    assert_eq!(IOCTL_BLKSNAP_SNAPSHOT_STAT, 0xc060_5642);
     assert_eq!(IOCTL_BLKSNAP_DEVICES, 0xc010_5643);
+    assert_eq!(IOCTL_BLKSNAP_STORE_ADD, 0xc038_5644);
+    assert_eq!(IOCTL_BLKSNAP_MEMBERS, 0xc020_5645);
 }

@@ -72,7 +72,7 @@ impl Drop for ControlSession {
 impl ControlSession {
     fn open_snapshot(&self, arg: UserPtr) -> Result {
         let mut asked = read_versioned::<SnapshotOpen>(arg, None)?;
-        if asked.flags & !extended::BLKSNAP_OPEN_BOUND != 0 {
+        if asked.flags & !extended::BLKSNAP_OPEN_BOUND != 0 || asked.policy != extended::BLKSNAP_POLICY_HOLD {
             return Err(Errno::EINVAL);
         }
         let bound = asked.flags & extended::BLKSNAP_OPEN_BOUND != 0;
@@ -227,6 +227,8 @@ fn stat(arg: UserPtr) -> Result {
         store_used,
         store_limit,
         memory: memory + snapshot.store.memory(),
+        full_in_ms: extended::BLKSNAP_FULL_NEVER,
+        ..SnapshotStat::ZERO
     };
     drop(inner);
     write_versioned(arg, asked.size, &answer)
@@ -250,7 +252,7 @@ fn devices(arg: UserPtr) -> Result {
                 number: history.number(),
                 snapshot: [0; 16],
                 block_size: tracking.block_size(),
-                flags: 0,
+                snapshots: 0,
             };
             drop(history);
             all.try_push((device.clone(), entry)).map_err(|_| Errno::ENOMEM)?;
@@ -260,6 +262,7 @@ fn devices(arg: UserPtr) -> Result {
             for (device, entry) in &mut all {
                 if inner.members.iter().any(|m| Arc::ptr_eq(&m.device, device)) {
                     entry.snapshot = snapshot.id;
+                    entry.snapshots += 1;
                 }
             }
         }

@@ -188,12 +188,34 @@ struct blksnap_event_no_space {
 #define BLKFILTER_CTL_BLKSNAP_CBT_EXTENTS 65
 /* inout struct blksnap_image_stat. ENOENT: the device is in no snapshot. */
 #define BLKFILTER_CTL_BLKSNAP_IMAGE_STAT 66
+/* in struct blksnap_add. ESRCH, EALREADY as for SNAPSHOTADD; EBUSY: in another, and not shared. */
+#define BLKFILTER_CTL_BLKSNAP_SNAPSHOT_ADD 67
+/* inout struct blksnap_free. ESRCH: no such snapshot, or not taken; ENOENT: the device is not in it. */
+#define BLKFILTER_CTL_BLKSNAP_FREE 68
+/* inout struct blksnap_consumer. ENOENT: no such consumer; ESTALE: another generation. */
+#define BLKFILTER_CTL_BLKSNAP_CONSUMER 69
 /* struct blksnap_snapshot_open.flags: destroyed when the descriptor it was made on is closed. */
 #define BLKSNAP_OPEN_BOUND 1
 /* struct blksnap_snapshot_open.store_kind: memory. */
 #define BLKSNAP_STORE_MEMORY 0
 /* struct blksnap_snapshot_open.store_kind: a file, a directory or a block device. */
 #define BLKSNAP_STORE_PATH 1
+/* struct blksnap_snapshot_open.store_kind: a file on a device of the snapshot, by its extents. */
+#define BLKSNAP_STORE_EXTENTS 2
+/* struct blksnap_snapshot_open.policy: at the bound of the memory for copies, writes wait. */
+#define BLKSNAP_POLICY_HOLD 0
+/* struct blksnap_snapshot_open.policy: at that bound the snapshot is given up. */
+#define BLKSNAP_POLICY_GIVE_UP 1
+/* struct blksnap_add.flags: the device may be in other snapshots, too. */
+#define BLKSNAP_ADD_SHARED 1
+/* struct blksnap_consumer.op: the base of `name`. */
+#define BLKSNAP_CONSUMER_GET 0
+/* struct blksnap_consumer.op: sets the base of `name`, and makes the consumer if there is none. */
+#define BLKSNAP_CONSUMER_SET 1
+/* struct blksnap_consumer.op: forgets `name`. */
+#define BLKSNAP_CONSUMER_REMOVE 2
+/* struct blksnap_consumer.op: name and base of the consumer at `index`; ENOENT past the last. */
+#define BLKSNAP_CONSUMER_LIST 3
 /* The gate's time limit when gate_timeout_ms is 0. */
 #define BLKSNAP_GATE_TIMEOUT_MS 10000
 /* struct blksnap_snapshot_stat.state: created, not taken yet. */
@@ -210,6 +232,26 @@ struct blksnap_event_no_space {
 #define BLKSNAP_FEATURE_BOUND 4ULL
 /* struct blksnap_features.features: images can be written. */
 #define BLKSNAP_FEATURE_WRITABLE_IMAGE 8ULL
+/* struct blksnap_features.features: a device may be in several snapshots, BLKSNAP_ADD_SHARED. */
+#define BLKSNAP_FEATURE_SHARED 16ULL
+/* struct blksnap_features.features: free space is not saved, BLKFILTER_CTL_BLKSNAP_FREE. */
+#define BLKSNAP_FEATURE_FREE 32ULL
+/* struct blksnap_features.features: named bases, BLKFILTER_CTL_BLKSNAP_CONSUMER. */
+#define BLKSNAP_FEATURE_CONSUMERS 64ULL
+/* struct blksnap_features.features: policy and copy_memory_kib of a snapshot. */
+#define BLKSNAP_FEATURE_POLICY 128ULL
+/* struct blksnap_features.features: several difference storages, IOCTL_BLKSNAP_STORE_ADD. */
+#define BLKSNAP_FEATURE_STORE_ADD 256ULL
+/* struct blksnap_features.features: BLKSNAP_STORE_EXTENTS. */
+#define BLKSNAP_FEATURE_STORE_EXTENTS 512ULL
+/* struct blksnap_features.features: IOCTL_BLKSNAP_MEMBERS. */
+#define BLKSNAP_FEATURE_MEMBERS 1024ULL
+/* struct blksnap_features.features: full_in_ms and BLKSNAP_EVENT_CODE_LOW_SPACE. */
+#define BLKSNAP_FEATURE_PREDICTION 2048ULL
+/* An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space. */
+#define BLKSNAP_EVENT_CODE_LOW_SPACE 64
+/* full_in_ms when no end is in sight. */
+#define BLKSNAP_FULL_NEVER 18446744073709551615ULL
 
 /* What the module can do. */
 struct blksnap_features {
@@ -241,6 +283,36 @@ struct blksnap_snapshot_open {
 	__u64 path;
 	/* Out: the snapshot's id. */
 	__u8 id[16];
+	/* BLKSNAP_POLICY_*. */
+	__u32 policy;
+	/* KiB of memory for copies not yet stored, for the whole snapshot; 0 is the module's parameter. */
+	__u32 copy_memory_kib;
+	/* For BLKSNAP_STORE_EXTENTS, the file: open for writing, preallocated, on a block device. */
+	__s32 fd;
+	/* For BLKSNAP_STORE_EXTENTS, entries at `extents`; 0 is all of the file. */
+	__u32 extent_count;
+	/* User pointer to an array of struct blksnap_extent: bytes on the file system's block device. */
+	__u64 extents;
+};
+
+/* One more difference storage for a snapshot, created or taken. */
+struct blksnap_store_add {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* BLKSNAP_STORE_*. */
+	__u32 kind;
+	/* The snapshot's id. */
+	__u8 id[16];
+	/* As in struct blksnap_snapshot_open. */
+	__u64 limit;
+	/* As in struct blksnap_snapshot_open. */
+	__u64 path;
+	/* As in struct blksnap_snapshot_open. */
+	__s32 fd;
+	/* As in struct blksnap_snapshot_open. */
+	__u32 extent_count;
+	/* As in struct blksnap_snapshot_open. */
+	__u64 extents;
 };
 
 /* The state of a snapshot. */
@@ -267,6 +339,50 @@ struct blksnap_snapshot_stat {
 	__u64 store_limit;
 	/* Out: bytes of kernel memory the snapshot holds. */
 	__u64 memory;
+	/* Out: milliseconds until the storage is full, as it fills now; or BLKSNAP_FULL_NEVER. */
+	__u64 full_in_ms;
+	/* Out: BLKSNAP_POLICY_*. */
+	__u32 policy;
+	/* Zero. */
+	__u32 reserved;
+};
+
+/* Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left, or under a minute. */
+struct blksnap_event_low_space {
+	/* Bytes of the storage in use. */
+	__u64 used;
+	/* Bytes it may grow to. */
+	__u64 limit;
+	/* Milliseconds until it is full, as it fills now; or BLKSNAP_FULL_NEVER. */
+	__u64 full_in_ms;
+};
+
+/* The devices of a snapshot. */
+struct blksnap_members {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* In: entries that fit at `entries`. Out: the number of devices; ENODATA when too small. */
+	__u32 count;
+	/* The snapshot's id. */
+	__u8 id[16];
+	/* User pointer to an array of struct blksnap_member. */
+	__u64 entries;
+};
+
+/* A device in a snapshot. */
+struct blksnap_member {
+	/* The device's major number. */
+	__u32 major;
+	/* The device's minor number. */
+	__u32 minor;
+	/* 0, or the negative errno its snapshot failed with. */
+	__s32 error;
+	/* Zero. */
+	__u32 flags;
+	/* The image's name under /dev, NUL-padded, or empty. */
+	__u8 image[32];
+	/* The take the image is of, or 0. */
+	__u64 number;
 };
 
 /* All attached devices. */
@@ -291,12 +407,12 @@ struct blksnap_device {
 	__u8 generation[16];
 	/* Takes so far in this generation. */
 	__u64 number;
-	/* The snapshot it is in, or zero. */
+	/* The newest snapshot it is in, or zero. */
 	__u8 snapshot[16];
 	/* Bytes of a tracking block. */
 	__u32 block_size;
-	/* Zero. */
-	__u32 flags;
+	/* Snapshots it is in. */
+	__u32 snapshots;
 };
 
 /* The state of change tracking. */
@@ -343,7 +459,10 @@ struct blksnap_cbt_extents {
 	__u64 extents;
 };
 
-/* The image of a device in its snapshot, and what it has cost. */
+/*
+ * The image of a device in a snapshot, and what it has cost. What is copied serves all
+ * snapshots that the device is in, and is counted once for all of them.
+ */
 struct blksnap_image_stat {
 	/* Size of the struct as the caller knows it. */
 	__u32 size;
@@ -351,7 +470,7 @@ struct blksnap_image_stat {
 	__s32 error;
 	/* Out: the image's name under /dev, NUL-padded, or empty. */
 	__u8 image[32];
-	/* Out: the snapshot's id. */
+	/* In: the snapshot's id, or zero for the newest. Out: the snapshot's id. */
 	__u8 snapshot[16];
 	/* Out: the take this image is of. */
 	__u64 number;
@@ -373,6 +492,61 @@ struct blksnap_image_stat {
 	__u64 saved_blocks;
 	/* Out: bytes of kernel memory the image holds. */
 	__u64 memory;
+	/* Out: blocks that were copied beside those written, as their neighbours were. */
+	__u64 spec_blocks;
+	/* Out: of these, blocks that were written later. */
+	__u64 spec_used;
+	/* Out: bytes handed in as free space. */
+	__u64 free_bytes;
+	/* Out: bytes of copies in memory, not yet stored. */
+	__u64 pool_bytes;
+	/* Out: the bound of these. */
+	__u64 pool_limit;
+};
+
+/* Adds the device to a created snapshot. */
+struct blksnap_add {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* BLKSNAP_ADD_*. */
+	__u32 flags;
+	/* The snapshot's id. */
+	__u8 id[16];
+};
+
+/*
+ * Hands in ranges of the device that its file system did not use at the take: the image reads
+ * zeros there, and the old content is not saved. Rounded inwards to whole blocks.
+ */
+struct blksnap_free {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* Entries at `extents`. */
+	__u32 count;
+	/* The snapshot's id. */
+	__u8 id[16];
+	/* User pointer to an array of struct blksnap_extent: bytes on the device. */
+	__u64 extents;
+	/* Out: bytes taken as free. */
+	__u64 accepted;
+};
+
+/* A named base of the device's changes, kept by the module: changes after it stay exact. */
+struct blksnap_consumer {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* BLKSNAP_CONSUMER_*. */
+	__u32 op;
+	/* The consumer's name, NUL-padded; out for BLKSNAP_CONSUMER_LIST. */
+	__u8 name[64];
+	/* The generation of `number`; in for BLKSNAP_CONSUMER_SET. */
+	__u8 generation[16];
+	/* The take that is its base; in for BLKSNAP_CONSUMER_SET. */
+	__u64 number;
+	/* In: which, for BLKSNAP_CONSUMER_LIST. */
+	__u32 index;
+	/* Zero. */
+	__u32 reserved;
 };
 
 /* On /dev/blksnap-control, ours. */
@@ -384,5 +558,9 @@ struct blksnap_image_stat {
 #define IOCTL_BLKSNAP_SNAPSHOT_STAT _IOWR(BLKSNAP, 66, struct blksnap_snapshot_stat)
 /* All attached devices. */
 #define IOCTL_BLKSNAP_DEVICES _IOWR(BLKSNAP, 67, struct blksnap_devices)
+/* One more difference storage. ESRCH: no such snapshot. */
+#define IOCTL_BLKSNAP_STORE_ADD _IOWR(BLKSNAP, 68, struct blksnap_store_add)
+/* The devices of a snapshot. ESRCH: no such snapshot. */
+#define IOCTL_BLKSNAP_MEMBERS _IOWR(BLKSNAP, 69, struct blksnap_members)
 
 #endif /* _UAPI_LINUX_BLKSNAP_H */
