@@ -8,16 +8,19 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use blksnap::{
-    BlockDevice, ChangeId, Error, ErrorKind, Extent, Image, Result, SnapshotInfo, Tracking,
+    BlockDevice, ChangeId, Error, ErrorKind, Image, Mounted, Result, Snapshot, SnapshotInfo,
+    Tracking,
 };
 
-use crate::extents::widen;
 use crate::folder::{Folder, Listing, Unpublished};
+use crate::free::{Share, Unused, leave_out};
+use crate::job::Options;
 use crate::layer::{CLUSTER_BYTES, LayerWriter, Written};
 use crate::manifest::{Device, FORMAT, Manifest, Parent, Statistics, VERSION};
 use crate::names::{BackupName, device_name};
 use crate::observe::{Cancel, Observer};
-use crate::plan::{Mode, Now, Plan, plan};
+use crate::plan::{Now, Plan, plan};
+use crate::runs::Runs;
 use crate::source::Source;
 
 /// One device on its way.
@@ -30,24 +33,39 @@ pub(crate) struct Work<'a> {
     pub(crate) tracking: Tracking,
     pub(crate) image: Image,
     pub(crate) plan: Plan,
+    pub(crate) unused: Unused,
+}
+
+/// A device as it was before the take.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) device: &'a BlockDevice,
+    pub(crate) identity: String,
+    pub(crate) attached_now: bool,
+    pub(crate) mounted: Option<Mounted>,
 }
 
 /// Decides what is copied of a device whose snapshot was taken.
 pub(crate) fn prepare<'a>(
-    device: &'a BlockDevice,
-    identity: String,
-    attached_now: bool,
+    subject: Subject<'a>,
+    snapshot: &Snapshot,
     listing: &Listing,
-    mode: Mode,
+    options: &Options,
     observer: &dyn Observer,
 ) -> Result<Work<'a>> {
+    let Subject {
+        device,
+        identity,
+        attached_now,
+        mounted,
+    } = subject;
     let lost = || {
         Error::new(
             ErrorKind::NoDevice,
             format!("{} went away", device.path().display()),
         )
     };
-    let image = device.image()?.ok_or_else(lost)?;
+    let image = device.image_in(snapshot.id())?.ok_or_else(lost)?;
     let tracking = device.tracking()?.ok_or_else(lost)?;
     let name = device_name(&identity);
     let now = Now {
@@ -61,7 +79,7 @@ pub(crate) fn prepare<'a>(
         just_attached: attached_now,
     };
     let plan = plan(
-        mode,
+        options.mode,
         listing.devices.get(&name).map_or(&[], Vec::as_slice),
         &now,
     )?;
@@ -76,6 +94,12 @@ pub(crate) fn prepare<'a>(
     } else {
         observer.note(&line)
     }
+    let unused = if options.all_blocks {
+        Unused::nothing("all blocks were asked for")
+    } else {
+        let cluster = cluster_bytes(&tracking);
+        leave_out(snapshot, device, mounted.as_ref(), cluster, observer)?
+    };
     Ok(Work {
         device,
         name,
@@ -84,7 +108,14 @@ pub(crate) fn prepare<'a>(
         tracking,
         image,
         plan,
+        unused,
     })
+}
+
+/// Clusters are no larger than tracking blocks, so that a changed block is whole clusters and
+/// nothing has to be read besides.
+fn cluster_bytes(tracking: &Tracking) -> u64 {
+    CLUSTER_BYTES.min(u64::from(tracking.block_size)).max(4096)
 }
 
 /// What copying needs beside the device.
@@ -147,46 +178,56 @@ fn copy(work: &Work<'_>, context: Context<'_>, cancel: &Cancel) -> Result<(Unpub
         ..
     } = work;
     let size_bytes = tracking.size_bytes;
-    let cluster_bytes = work.cluster_bytes();
-    let (extents, changed_bytes) = match &plan.parent {
-        None => (
-            vec![Extent {
-                offset: 0,
-                length: size_bytes,
-            }],
-            size_bytes,
-        ),
+    let cluster_bytes = cluster_bytes(tracking);
+    let now = &work.unused.extents;
+    let (share, changed_bytes) = match &plan.parent {
+        None => (Share::full(now, size_bytes), size_bytes),
         Some(parent) => {
             let changes = device
                 .changes(parent.change())?
                 .collect::<Result<Vec<_>>>()?;
             let changed = changes.iter().map(|extent| extent.length).sum();
-            (widen(&changes, cluster_bytes, size_bytes), changed)
+            let then = parent.unused();
+            (
+                Share::increment(&changes, &then, now, cluster_bytes, size_bytes),
+                changed,
+            )
         }
     };
+    let Share { read, zeros } = &share;
     let unpublished = context.folder.prepare(&work.name, plan.sequence, plan.kind);
     let parent_file = plan.parent.as_ref().map(|parent| parent.file.as_str());
     let mut writer =
         LayerWriter::create(&unpublished.image(), size_bytes, cluster_bytes, parent_file)?;
-    let total: u64 = extents.iter().map(|extent| extent.length).sum();
+    let total: u64 = read.iter().map(|extent| extent.length).sum();
     let task = context
         .observer
         .task(&format!("{} {}", work.name, plan.kind), total);
     let source = Source::open(&image.path)?;
-    let bytes_read = source.read_ahead(&extents, cancel, &mut |offset, data| {
+    let mut zeros = zeros.iter().peekable();
+    let bytes_read = source.read_ahead(read, cancel, &mut |offset, data| {
+        while let Some(zero) = zeros.next_if(|zero| zero.offset < offset) {
+            writer.zeros(zero.offset, zero.length)?;
+        }
         writer.write(offset, data)?;
         task.advance(data.len() as u64);
         Ok(())
     })?;
     drop(source);
+    for zero in zeros {
+        writer.zeros(zero.offset, zero.length)?;
+    }
     let written = writer.finish()?;
     drop(task);
-    let cost = device.image()?.unwrap_or_else(|| image.clone());
+    let cost = device
+        .image_in(context.info.id)?
+        .unwrap_or_else(|| image.clone());
     let statistics = Statistics {
         bytes_read,
         bytes_written: written.file_bytes,
         changed_bytes,
         zero_bytes: written.zero_bytes,
+        free_bytes: now.iter().map(|extent| extent.length).sum(),
         seconds: begun.elapsed().as_secs_f64(),
         gate_ns: nanoseconds(context.info),
         copy_reads: cost.copy_reads,
@@ -201,14 +242,6 @@ fn copy(work: &Work<'_>, context: Context<'_>, cancel: &Cancel) -> Result<(Unpub
 }
 
 impl Work<'_> {
-    /// Clusters are no larger than tracking blocks, so that a changed block is whole clusters and
-    /// nothing has to be read besides.
-    fn cluster_bytes(&self) -> u64 {
-        CLUSTER_BYTES
-            .min(u64::from(self.tracking.block_size))
-            .max(4096)
-    }
-
     fn manifest(&self, context: Context<'_>, written: Written, statistics: Statistics) -> Manifest {
         let Work {
             device,
@@ -246,10 +279,11 @@ impl Work<'_> {
                 change_id: parent.change_id.clone(),
                 checksum: parent.checksum.total.clone(),
             }),
-            cluster_bytes: self.cluster_bytes(),
+            cluster_bytes: cluster_bytes(tracking),
             tracking_block_bytes: u64::from(tracking.block_size),
             snapshot: context.info.id.to_string(),
             taken: utc(context.info.taken),
+            free: Runs::new(&self.unused.extents, cluster_bytes(tracking)),
             checksum: written.checksum,
             statistics,
             tool: env!("CARGO_PKG_VERSION").to_owned(),

@@ -76,6 +76,56 @@ pub fn widen(extents: &[Extent], unit: u64, size: u64) -> Vec<Extent> {
     wide
 }
 
+/// What is in one of two ascending lists of ranges, or in both; ranges that touch are merged.
+#[must_use]
+pub fn union(one: &[Extent], other: &[Extent]) -> Vec<Extent> {
+    let mut all = Vec::with_capacity(one.len() + other.len());
+    all.extend_from_slice(one);
+    all.extend_from_slice(other);
+    // Two runs that are each in order: this is a merge.
+    all.sort_by_key(|extent| extent.offset);
+    all.dedup_by(|next, last| {
+        let touches = next.offset <= last.end();
+        if touches {
+            last.length = last.end().max(next.end()) - last.offset;
+        }
+        touches
+    });
+    all
+}
+
+/// What is in the first of two ascending lists of ranges and not in the second.
+#[must_use]
+pub fn subtract(from: &[Extent], what: &[Extent]) -> Vec<Extent> {
+    let mut rest = Vec::with_capacity(from.len());
+    let mut first = 0;
+    for extent in from {
+        let mut at = extent.offset;
+        while what.get(first).is_some_and(|taken| taken.end() <= at) {
+            first += 1;
+        }
+        for taken in what[first..]
+            .iter()
+            .take_while(|taken| taken.offset < extent.end())
+        {
+            if taken.offset > at {
+                rest.push(Extent {
+                    offset: at,
+                    length: taken.offset - at,
+                });
+            }
+            at = at.max(taken.end());
+        }
+        if at < extent.end() {
+            rest.push(Extent {
+                offset: at,
+                length: extent.end() - at,
+            });
+        }
+    }
+    rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +161,43 @@ mod tests {
             let expected: Vec<u64> = (from..to).filter(|at| !plain[*at as usize]).collect();
             assert_eq!(missing, expected);
         }
+    }
+
+    /// Against one bit a byte.
+    #[test]
+    fn lists_against_a_plain_set() {
+        let mut seed = 3u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for _ in 0..500 {
+            let mut list = || {
+                let (mut extents, mut at) = (Vec::new(), 0);
+                while at < 90 {
+                    let (gap, length) = (random(9), random(9) + 1);
+                    extents.push(extent(at + gap, length));
+                    at += gap + length;
+                }
+                extents
+            };
+            let (one, other) = (list(), list());
+            let set = |extents: &[Extent]| -> std::collections::BTreeSet<u64> {
+                extents
+                    .iter()
+                    .flat_map(|extent| extent.offset..extent.end())
+                    .collect()
+            };
+            let bytes =
+                |extents: &[Extent]| extents.iter().map(|extent| extent.length).sum::<u64>();
+            let (both, rest) = (union(&one, &other), subtract(&one, &other));
+            assert_eq!(set(&both), &set(&one) | &set(&other));
+            assert_eq!(set(&rest), &set(&one) - &set(&other));
+            assert_eq!(bytes(&both), set(&both).len() as u64, "no byte twice");
+            assert_eq!(bytes(&rest), set(&rest).len() as u64);
+            assert!(both.windows(2).all(|pair| pair[0].end() < pair[1].offset));
+        }
+        assert_eq!(subtract(&[], &[extent(0, 1)]), []);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use blksnap::{
 };
 use serde::Serialize;
 
-use crate::copy::{Context, Work, copy_all, nanoseconds, prepare, utc};
+use crate::copy::{Context, Subject, Work, copy_all, nanoseconds, prepare, utc};
 use crate::folder::Folder;
 use crate::manifest::{Manifest, Statistics};
 use crate::names::{Kind, device_name};
@@ -24,8 +24,10 @@ pub struct Options {
     pub mode: Mode,
     /// Where differences are stored meanwhile.
     pub store: Choice,
-    /// The most bytes of them.
+    /// The most bytes of them, in each place.
     pub limit_bytes: Option<u64>,
+    /// Whether what a file system does not use is saved and backed up, too.
+    pub all_blocks: bool,
 }
 
 /// What a backup came to.
@@ -76,6 +78,8 @@ pub struct DeviceReport {
     pub change_id: String,
     /// Whether this run attached the device.
     pub attached_now: bool,
+    /// Why the space that its file system does not use was backed up, too; else it was left out.
+    pub free_reason: Option<String>,
     /// Figures.
     #[serde(flatten)]
     pub statistics: Statistics,
@@ -155,28 +159,32 @@ pub fn backup(
 
     let (place, store) = store::choose(&options.store, blksnap, &devices, Some(to));
     let request = SnapshotOptions {
-        bound: true,
-        store: place,
+        stores: vec![place],
         limit_bytes: options.limit_bytes,
-        gate_timeout: None,
+        ..SnapshotOptions::bound()
     };
     let mut snapshot = blksnap.create(&request)?;
     devices.iter().try_for_each(|device| snapshot.add(device))?;
+    let subjects = devices.iter().zip(identities).zip(attached);
+    let subjects = subjects
+        .map(|((device, identity), attached_now)| {
+            Ok(Subject {
+                device,
+                identity,
+                attached_now,
+                mounted: device.mounted()?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     let info = snapshot.take()?;
     observer.note(&taken(&devices, &info, &store));
     cancel.check()?;
 
-    let mut works = Vec::new();
-    for ((device, identity), attached_now) in devices.iter().zip(identities).zip(attached) {
-        works.push(prepare(
-            device,
-            identity,
-            attached_now,
-            &listing,
-            options.mode,
-            observer,
-        )?);
-    }
+    let works = subjects
+        .into_iter()
+        .map(|subject| prepare(subject, &snapshot, &listing, options, observer))
+        .collect::<Result<Vec<_>>>()
+        .map_err(|error| explain(&snapshot, error))?;
     let kernel = blksnap.door().kernel_release();
     let context = Context {
         folder: &folder,
@@ -327,6 +335,7 @@ fn report(work: &Work<'_>, manifest: &Manifest, folder: &Folder) -> DeviceReport
         parent: manifest.parent.as_ref().map(|parent| parent.file.clone()),
         change_id: manifest.change_id.clone(),
         attached_now: work.attached_now,
+        free_reason: work.unused.reason.clone(),
         statistics: manifest.statistics,
     }
 }

@@ -121,6 +121,18 @@ impl LayerWriter {
         Ok(())
     }
 
+    /// Makes a range of whole clusters zero, which hides what the parent has there.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn zeros(&mut self, offset: u64, length: u64) -> Result<()> {
+        self.digest.zeros(offset, length);
+        self.image
+            .write_zeroes(offset, length)
+            .map_err(|error| errors::file("write", &self.path, error))
+    }
+
     /// Writes everything out, and syncs it.
     ///
     /// # Errors

@@ -33,6 +33,7 @@
 //! | [`mod@restore`], [`mod@verify`] | back to a device or file; are all files what they were |
 //! | [`folder`], [`names`], [`manifest`] | DIR |
 //! | [`layer`], [`digest`] | one qcow2 file, and the checksum of what it holds |
+//! | `free`, [`runs`] | what a file system did not use is neither saved nor backed up |
 //! | [`source`] | reads an image ahead of its writer |
 //! | [`observe`] | progress, notes, cancelling |
 //!
@@ -48,6 +49,7 @@ pub mod digest;
 mod errors;
 pub mod extents;
 pub mod folder;
+mod free;
 pub mod job;
 pub mod layer;
 pub mod manifest;
@@ -55,6 +57,7 @@ pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod restore;
+pub mod runs;
 pub mod source;
 pub mod store;
 pub mod target;

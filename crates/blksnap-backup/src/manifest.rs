@@ -6,12 +6,13 @@
 use std::fs;
 use std::path::Path;
 
-use blksnap::{ChangeId, Error, ErrorKind, Result};
+use blksnap::{ChangeId, Error, ErrorKind, Extent, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Checksum;
 use crate::errors;
 use crate::names::Kind;
+use crate::runs::Runs;
 
 /// The value of `format`.
 pub const FORMAT: &str = "blksnap-backup";
@@ -49,6 +50,9 @@ pub struct Manifest {
     pub snapshot: String,
     /// The instant, in UTC.
     pub taken: String,
+    /// What the file system did not use at the take: it was not read, and reads as zeros.
+    #[serde(default)]
+    pub free: Runs,
     /// Checksums of what this file holds (not of what it follows).
     pub checksum: Checksum,
     /// Figures.
@@ -96,6 +100,9 @@ pub struct Statistics {
     pub changed_bytes: u64,
     /// Bytes that were all zero, which take no room.
     pub zero_bytes: u64,
+    /// Bytes that the file system did not use, which were neither saved nor read.
+    #[serde(default)]
+    pub free_bytes: u64,
     /// How long reading and writing took.
     pub seconds: f64,
     /// How long the take held writes to the device.
@@ -165,6 +172,7 @@ impl Manifest {
                 manifest.cluster_bytes
             ));
         }
+        manifest.free.extents(manifest.device.size_bytes)?;
         if (manifest.kind == Kind::Full) != manifest.parent.is_none() {
             return Err("a full backup has no parent, every other has one".to_owned());
         }
@@ -188,6 +196,18 @@ impl Manifest {
         let mut text = serde_json::to_string_pretty(self).expect("every field has a form in JSON");
         text.push('\n');
         text
+    }
+
+    /// What was left out as not used, in ascending order.
+    ///
+    /// # Panics
+    ///
+    /// If the manifest was not made by [`Manifest::parse`] and holds another text.
+    #[must_use]
+    pub fn unused(&self) -> Vec<Extent> {
+        self.free
+            .extents(self.device.size_bytes)
+            .expect("checked when the manifest was read")
     }
 
     /// The instant, as change tracking knows it.
@@ -244,6 +264,11 @@ pub(crate) mod tests {
             tracking_block_bytes: 65536,
             snapshot: "s".into(),
             taken: "t".into(),
+            free: Runs {
+                unit_bytes: 65536,
+                bytes: 65536,
+                runs: "3+1".into(),
+            },
             checksum: Checksum::default(),
             statistics: Statistics::default(),
             tool: "0".into(),
@@ -274,6 +299,7 @@ pub(crate) mod tests {
         wrong(|m| m.version = 2, "newer");
         wrong(|m| m.file = "../x".into(), "another folder");
         wrong(|m| m.cluster_bytes = 65535, "cluster size");
+        wrong(|m| m.free.runs = "16+1".into(), "run `16+1`");
         wrong(|m| m.parent = None, "parent");
         wrong(|m| m.change_id = "x".into(), "not a change id");
         assert!(Manifest::parse(b"{").is_err());

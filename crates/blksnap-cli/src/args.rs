@@ -270,6 +270,9 @@ pub struct Backup {
     /// Where differences are stored
     #[command(flatten)]
     pub storage: Storage,
+    /// Save and back up what a mounted file system does not use, too
+    #[arg(long)]
+    pub all_blocks: bool,
     /// Run this by the shell when all is written and the images are still there, with the
     /// environment of `snapshot run`; its failure fails the backup
     #[arg(long, value_name = "CMD")]

@@ -3,22 +3,27 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use blksnap::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest};
+use blksnap::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest, StorePlace};
+use blksnap::mounts::Mount;
+use blksnap::uapi::Abi;
 use blksnap::uapi::control::{SnapshotEvent, Version};
 use blksnap::uapi::ctl::{CbtInfo, SectorRange, SnapshotInfo};
 use blksnap::uapi::extended::{
-    BLKSNAP_ABI, BLKSNAP_STATE_CREATED, BLKSNAP_STATE_FAILED, BLKSNAP_STATE_TAKEN, CbtState,
-    Device as DeviceEntry, Extent, Features, ImageStat, SnapshotStat,
+    BLKSNAP_ABI, BLKSNAP_CONSUMER_GET, BLKSNAP_CONSUMER_LIST, BLKSNAP_CONSUMER_REMOVE,
+    BLKSNAP_CONSUMER_SET, BLKSNAP_EVENT_CODE_LOW_SPACE, BLKSNAP_FULL_NEVER, BLKSNAP_STATE_CREATED,
+    BLKSNAP_STATE_FAILED, BLKSNAP_STATE_TAKEN, CbtState, Consumer, Device as DeviceEntry,
+    EventLowSpace, Extent, Features, ImageStat, Member as MemberEntry, SnapshotStat,
 };
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::state::{Attachment, BLOCK_BYTES, Snapshot, State};
+use crate::state::{Attachment, BLOCK_BYTES, Member, Snapshot, State};
 
 /// Images asked for their figures by this process, for [`Faults::hang`](crate::Faults::hang).
 static QUESTIONS: AtomicU32 = AtomicU32::new(0);
@@ -69,6 +74,26 @@ fn number(name: &str) -> DeviceNumber {
             .bytes()
             .fold(0, |sum, byte| sum * 31 % 65536 + u32::from(byte)),
     }
+}
+
+/// A NUL-padded name.
+fn padded<const N: usize>(name: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes
+}
+
+/// What a place is called; `ENOENT` when there is nothing.
+fn place(place: StorePlace<'_>) -> io::Result<String> {
+    Ok(match place {
+        StorePlace::Memory => "memory".to_owned(),
+        StorePlace::Path(path) if !path.exists() => return Err(Errno::NOENT.into()),
+        StorePlace::Path(path) => path.display().to_string(),
+        StorePlace::Extents(_, extents) => {
+            let bytes: u64 = extents.iter().map(|extent| extent.length).sum();
+            format!("own {bytes}")
+        }
+    })
 }
 
 impl Door for FakeKernel {
@@ -141,6 +166,50 @@ impl Door for FakeKernel {
         Vec::new()
     }
 
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
+        self.with_state(|state| {
+            let mounts = state.mounted.iter().map(|(name, mounted)| Mount {
+                number: number(name),
+                point: Path::new("/mnt").join(name),
+                kind: mounted.kind.clone(),
+                source: self.root.join("dev").join(name),
+            });
+            Ok(mounts.collect())
+        })
+    }
+
+    fn free_space(&self, path: &Path, kind: &str) -> io::Result<Vec<Extent>> {
+        self.with_state(|state| {
+            let mut members = state
+                .snapshots
+                .values()
+                .flat_map(|snapshot| &snapshot.devices);
+            let (name, member) = members
+                .find(|(_, member)| {
+                    member
+                        .image
+                        .as_ref()
+                        .is_some_and(|image| path.ends_with(image))
+                })
+                .ok_or(Errno::NXIO)?;
+            let mounted = state.mounted.get(name).ok_or(Errno::INVAL)?;
+            assert_eq!(mounted.kind, kind);
+            if let Some(why) = &mounted.refuses {
+                return Err(io::Error::other(why.clone()));
+            }
+            let extent = |&(offset, length): &(u64, u64)| Extent { offset, length };
+            Ok(member.unused.iter().map(extent).collect())
+        })
+    }
+
+    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>> {
+        let length = file.metadata()?.len();
+        Ok(vec![Extent {
+            offset: 1 << 20,
+            length,
+        }])
+    }
+
     fn kernel_release(&self) -> String {
         "6.12.0-fake".to_owned()
     }
@@ -169,19 +238,18 @@ impl Control for FakeControl {
     }
 
     fn features(&self) -> io::Result<Features> {
+        let without = self.kernel.with_state(|state| Ok(state.faults.without))?;
         Ok(Features {
             size: 24,
             abi: BLKSNAP_ABI,
-            features: 0xf,
+            features: 0xfff & !without,
             block_size: 4096,
             reserved: 0,
         })
     }
 
     fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]> {
-        if request.store.is_some_and(|path| !path.exists()) {
-            return Err(Errno::NOENT.into());
-        }
+        let store = place(request.store)?;
         self.kernel.with_state(|state| {
             state.counter += 1;
             let id = generation_bytes(state.counter);
@@ -195,6 +263,9 @@ impl Control for FakeControl {
                 taken: false,
                 error: 0,
                 devices: Default::default(),
+                stores: vec![store],
+                policy: request.policy,
+                copy_memory_kib: request.copy_memory_kib,
             };
             state.snapshots.insert(id_text(id), snapshot);
             Ok(id)
@@ -209,6 +280,7 @@ impl Control for FakeControl {
                 snapshots,
                 counter,
                 faults,
+                mounted,
             } = state;
             let snapshot = snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
             if snapshot.taken {
@@ -220,11 +292,13 @@ impl Control for FakeControl {
             if let Some(errno) = faults.fail_take {
                 return Err(io::Error::from_raw_os_error(errno));
             }
-            for (device, image) in &mut snapshot.devices {
-                attachments
-                    .get_mut(device)
-                    .ok_or(Errno::NODEV)?
-                    .take(root, device)?;
+            for (device, member) in &mut snapshot.devices {
+                let attachment = attachments.get_mut(device).ok_or(Errno::NODEV)?;
+                attachment.take(root, device)?;
+                member.number = attachment.number;
+                member.unused = mounted
+                    .get(device)
+                    .map_or(Vec::new(), |mounted| mounted.free.clone());
                 *counter += 1;
                 let name = format!("blksnap-image{counter}");
                 fs::copy(root.join("dev").join(device), root.join("dev").join(&name))?;
@@ -234,7 +308,7 @@ impl Control for FakeControl {
                         .open(root.join("dev").join(&name))?;
                     file.set_len(file.metadata()?.len() / 2)?;
                 }
-                *image = Some(name);
+                member.image = Some(name);
             }
             snapshot.taken = true;
             snapshot.error = faults.fail_after_take.map_or(0, |errno| -errno);
@@ -286,15 +360,57 @@ impl Control for FakeControl {
                 store_used: 8192,
                 store_limit: 1 << 30,
                 memory: 4096,
-                full_in_ms: u64::MAX,
-                ..SnapshotStat::ZERO
+                full_in_ms: state.faults.full_in_ms.unwrap_or(BLKSNAP_FULL_NEVER),
+                policy: snapshot.policy,
+                reserved: 0,
             })
         })
     }
 
+    fn store_add(&self, id: [u8; 16], at: StorePlace<'_>, _limit: u64) -> io::Result<()> {
+        let store = place(at)?;
+        self.kernel.with_state(|state| {
+            let snapshot = state.snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
+            snapshot.stores.push(store);
+            Ok(())
+        })
+    }
+
+    fn members(&self, id: [u8; 16]) -> io::Result<Vec<MemberEntry>> {
+        self.kernel.with_state(|state| {
+            let snapshot = state.snapshots.get(&id_text(id)).ok_or(Errno::SRCH)?;
+            let members = snapshot.devices.iter().map(|(name, member)| MemberEntry {
+                major: number(name).major,
+                minor: number(name).minor,
+                error: snapshot.error,
+                flags: 0,
+                image: padded(member.image.as_deref().unwrap_or_default()),
+                number: member.number,
+            });
+            Ok(members.collect())
+        })
+    }
+
     fn wait_event(&self, id: [u8; 16], _timeout: Duration) -> io::Result<SnapshotEvent> {
-        self.snapshot_stat(id)?;
-        Err(Errno::NOENT.into())
+        let stat = self.snapshot_stat(id)?;
+        let soon = self
+            .kernel
+            .with_state(|state| Ok(state.faults.full_in_ms.take()))?;
+        let Some(full_in_ms) = soon else {
+            return Err(Errno::NOENT.into());
+        };
+        let mut event = SnapshotEvent {
+            id,
+            code: BLKSNAP_EVENT_CODE_LOW_SPACE,
+            ..SnapshotEvent::ZERO
+        };
+        let data = EventLowSpace {
+            used: stat.store_used,
+            limit: stat.store_limit,
+            full_in_ms,
+        };
+        data.write_to(&mut event.data);
+        Ok(event)
     }
 
     fn devices(&self) -> io::Result<Vec<DeviceEntry>> {
@@ -309,10 +425,11 @@ impl Control for FakeControl {
                     generation: generation_bytes(attachment.generation),
                     number: attachment.number,
                     snapshot: state
-                        .snapshot_of(name)
+                        .snapshots_of(name)
+                        .next_back()
                         .map_or([0; 16], |(id, _)| id_bytes(id)),
                     block_size: BLOCK_BYTES as u32,
-                    snapshots: u32::from(state.snapshot_of(name).is_some()),
+                    snapshots: state.snapshots_of(name).count() as u32,
                 });
             Ok(entries.collect())
         })
@@ -341,6 +458,14 @@ impl FakeDevice {
                     .ok_or(Errno::NOENT)?,
             )
         })
+    }
+
+    fn member<'a>(&self, state: &'a mut State, id: [u8; 16]) -> io::Result<&'a mut Member> {
+        let snapshot = state.snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
+        Ok(snapshot
+            .devices
+            .get_mut(&self.facts.name)
+            .ok_or(Errno::NOENT)?)
     }
 }
 
@@ -372,6 +497,7 @@ impl Device for FakeDevice {
                 number: 0,
                 changed,
                 size_bytes,
+                consumers: Default::default(),
             };
             state.attachments.insert(name.clone(), attachment);
             Ok(())
@@ -380,7 +506,7 @@ impl Device for FakeDevice {
 
     fn detach(&self) -> io::Result<()> {
         self.kernel.with_state(|state| {
-            if state.snapshot_of(&self.facts.name).is_some() {
+            if state.snapshots_of(&self.facts.name).next().is_some() {
                 return Err(Errno::BUSY.into());
             }
             state
@@ -421,28 +547,82 @@ impl Device for FakeDevice {
         Err(Errno::OPNOTSUPP.into())
     }
 
-    fn snapshot_add(&self, id: [u8; 16]) -> io::Result<()> {
+    fn snapshot_add(&self, id: [u8; 16], shared: bool) -> io::Result<()> {
         let name = &self.facts.name;
         self.kernel.with_state(|state| {
             if !state.attachments.contains_key(name) {
                 return Err(Errno::NOENT.into());
             }
-            if let Some((other, _)) = state.snapshot_of(name) {
-                return Err(if *other == id_text(id) {
-                    Errno::ALREADY
-                } else {
-                    Errno::BUSY
-                }
-                .into());
+            let here = id_text(id);
+            if state.snapshots_of(name).any(|(id, _)| *id == here) {
+                return Err(Errno::ALREADY.into());
             }
-            let snapshot = state.snapshots.get_mut(&id_text(id)).ok_or(Errno::SRCH)?;
-            snapshot.devices.insert(name.clone(), None);
+            if !shared && state.snapshots_of(name).next().is_some() {
+                return Err(Errno::BUSY.into());
+            }
+            let snapshot = state.snapshots.get_mut(&here).ok_or(Errno::SRCH)?;
+            snapshot.devices.insert(name.clone(), Member::default());
+            Ok(())
+        })
+    }
+
+    fn free(&self, id: [u8; 16], extents: &[Extent]) -> io::Result<u64> {
+        let dev = self.kernel.root.join("dev");
+        self.kernel.with_state(|state| {
+            let member = self.member(state, id)?;
+            let image = File::options()
+                .write(true)
+                .open(dev.join(member.image.as_ref().ok_or(Errno::SRCH)?))?;
+            for extent in extents {
+                image.write_all_at(&vec![0; extent.length as usize], extent.offset)?;
+                member.free += extent.length;
+            }
+            Ok(extents.iter().map(|extent| extent.length).sum())
+        })
+    }
+
+    fn consumer(&self, argument: &mut Consumer) -> io::Result<()> {
+        self.attached(|attachment| {
+            let name = argument
+                .name
+                .split(|byte| *byte == 0)
+                .next()
+                .unwrap_or_default();
+            let name = String::from_utf8_lossy(name).into_owned();
+            let found = match argument.op {
+                BLKSNAP_CONSUMER_GET => attachment.consumers.get_key_value(&name),
+                BLKSNAP_CONSUMER_LIST => attachment.consumers.iter().nth(argument.index as usize),
+                BLKSNAP_CONSUMER_REMOVE => {
+                    return attachment
+                        .consumers
+                        .remove(&name)
+                        .map(drop)
+                        .ok_or(Errno::NOENT.into());
+                }
+                BLKSNAP_CONSUMER_SET
+                    if argument.generation != generation_bytes(attachment.generation) =>
+                {
+                    return Err(Errno::STALE.into());
+                }
+                BLKSNAP_CONSUMER_SET if argument.number > attachment.number => {
+                    return Err(Errno::RANGE.into());
+                }
+                BLKSNAP_CONSUMER_SET => {
+                    attachment.consumers.insert(name, argument.number);
+                    return Ok(());
+                }
+                _ => return Err(Errno::INVAL.into()),
+            };
+            let (name, number) = found.ok_or(Errno::NOENT)?;
+            argument.name = padded(name);
+            argument.generation = generation_bytes(attachment.generation);
+            argument.number = *number;
             Ok(())
         })
     }
 
     fn snapshot_info(&self) -> io::Result<SnapshotInfo> {
-        let stat = self.image_stat()?;
+        let stat = self.image_stat([0; 16])?;
         Ok(SnapshotInfo {
             error_code: stat.error,
             image: stat.image,
@@ -503,7 +683,7 @@ impl Device for FakeDevice {
         })
     }
 
-    fn image_stat(&self) -> io::Result<ImageStat> {
+    fn image_stat(&self, snapshot: [u8; 16]) -> io::Result<ImageStat> {
         let asked = QUESTIONS.fetch_add(1, Ordering::Relaxed) + 1;
         let root = &self.kernel.root;
         let hang = self
@@ -513,23 +693,20 @@ impl Device for FakeDevice {
             fs::write(root.join("hanging"), "")?;
             std::thread::sleep(Duration::from_millis(5));
         }
-        let number = self.attached(|attachment| Ok(attachment.number))?;
+        self.attached(|_| Ok(()))?;
         self.kernel.with_state(|state| {
-            let (id, snapshot) = state.snapshot_of(&self.facts.name).ok_or(Errno::NOENT)?;
-            let name = snapshot
-                .devices
-                .get(&self.facts.name)
-                .and_then(Option::as_ref);
-            let mut image = [0; 32];
-            if let Some(name) = name {
-                image[..name.len()].copy_from_slice(name.as_bytes());
-            }
+            let newest = state.snapshots_of(&self.facts.name).next_back();
+            let id = match snapshot {
+                [0, ..] => id_bytes(newest.ok_or(Errno::NOENT)?.0),
+                id => id,
+            };
+            let member = self.member(state, id)?;
             // A fault shows only once the image is read: the device's own question says all is well.
             Ok(ImageStat {
-                size: 136,
-                image,
-                snapshot: id_bytes(id),
-                number,
+                size: ImageStat::SIZE as u32,
+                image: padded(member.image.as_deref().unwrap_or_default()),
+                snapshot: id,
+                number: member.number,
                 copy_reads: 3,
                 copy_read_bytes: 12288,
                 stores: 1,
@@ -537,6 +714,8 @@ impl Device for FakeDevice {
                 held: 2,
                 saved_blocks: 3,
                 memory: 4096,
+                free_bytes: member.free,
+                pool_limit: 64 << 20,
                 ..ImageStat::ZERO
             })
         })

@@ -25,7 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub use door::FakeKernel;
-pub use state::Faults;
+pub use state::{Faults, FileSystem};
 
 impl FakeKernel {
     /// Adds a device of zeros; gives its path.
@@ -87,6 +87,30 @@ impl FakeKernel {
             Ok(())
         })
         .expect("write the state");
+    }
+
+    /// Mounts a file system from a device; the device's blocks are the test's business.
+    pub fn mount(&self, name: &str, file_system: FileSystem) {
+        self.with_state(|state| {
+            state.mounted.insert(name.to_owned(), file_system);
+            Ok(())
+        })
+        .expect("write the state");
+    }
+
+    /// Where each snapshot stores its differences, with its policy and its memory in KiB.
+    pub fn stores(&self) -> Vec<(Vec<String>, u32, u32)> {
+        self.with_state(|state| {
+            let one = |snapshot: &state::Snapshot| {
+                (
+                    snapshot.stores.clone(),
+                    snapshot.policy,
+                    snapshot.copy_memory_kib,
+                )
+            };
+            Ok(state.snapshots.values().map(one).collect())
+        })
+        .expect("read the state")
     }
 
     /// Waits until a process hangs where [`Faults::hang`] has it.

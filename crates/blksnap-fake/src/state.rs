@@ -22,6 +22,9 @@ pub(crate) struct State {
     /// Makes ids and image names.
     pub(crate) counter: u64,
     pub(crate) faults: Faults,
+    /// What is mounted, by the device's name.
+    #[serde(default)]
+    pub(crate) mounted: BTreeMap<String, FileSystem>,
 }
 
 /// A tracked device.
@@ -33,6 +36,9 @@ pub(crate) struct Attachment {
     pub(crate) changed: Vec<u64>,
     /// The size at attachment.
     pub(crate) size_bytes: u64,
+    /// Named bases.
+    #[serde(default)]
+    pub(crate) consumers: BTreeMap<String, u64>,
 }
 
 /// A snapshot.
@@ -41,8 +47,35 @@ pub(crate) struct Snapshot {
     pub(crate) bound: bool,
     pub(crate) taken: bool,
     pub(crate) error: i32,
-    /// The image of each device, once taken.
-    pub(crate) devices: BTreeMap<String, Option<String>>,
+    /// By the device's name.
+    pub(crate) devices: BTreeMap<String, Member>,
+    /// Where differences are stored.
+    pub(crate) stores: Vec<String>,
+    pub(crate) policy: u32,
+    pub(crate) copy_memory_kib: u32,
+}
+
+/// A device in a snapshot.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// Once taken.
+    pub(crate) image: Option<String>,
+    pub(crate) number: u64,
+    /// What the file system on it did not use at the take.
+    pub(crate) unused: Vec<(u64, u64)>,
+    /// Bytes handed in as free.
+    pub(crate) free: u64,
+}
+
+/// A file system on a device.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FileSystem {
+    /// Such as `ext4`.
+    pub kind: String,
+    /// What it does not use now: offset and length.
+    pub free: Vec<(u64, u64)>,
+    /// It cannot be asked, for this reason.
+    pub refuses: Option<String>,
 }
 
 /// What goes wrong.
@@ -62,6 +95,10 @@ pub struct Faults {
     pub held: BTreeMap<String, String>,
     /// Devices of these names have this identity.
     pub identity: BTreeMap<String, String>,
+    /// The module announces none of these `BLKSNAP_FEATURE_*`.
+    pub without: u64,
+    /// Every snapshot says that its storage will be full after so many milliseconds.
+    pub full_in_ms: Option<u64>,
 }
 
 impl State {
@@ -107,18 +144,25 @@ impl State {
         let Some(snapshot) = self.snapshots.remove(id) else {
             return Ok(false);
         };
-        for image in snapshot.devices.values().flatten() {
+        for image in snapshot
+            .devices
+            .values()
+            .filter_map(|member| member.image.as_ref())
+        {
             fs::remove_file(root.join("dev").join(image))?;
         }
         let _ = fs::remove_file(root.join("bound").join(id));
         Ok(true)
     }
 
-    /// The snapshot a device is in.
-    pub(crate) fn snapshot_of(&self, device: &str) -> Option<(&String, &Snapshot)> {
+    /// The snapshots a device is in; ids ascend.
+    pub(crate) fn snapshots_of(
+        &self,
+        device: &str,
+    ) -> impl DoubleEndedIterator<Item = (&String, &Snapshot)> {
         self.snapshots
             .iter()
-            .find(|(_, snapshot)| snapshot.devices.contains_key(device))
+            .filter(move |(_, snapshot)| snapshot.devices.contains_key(device))
     }
 }
 

@@ -27,11 +27,20 @@ fn states_of_a_snapshot() {
         ErrorKind::WrongState
     );
     let mut other = blksnap.create(&SnapshotOptions::bound()).unwrap();
-    assert_eq!(other.add(&disk).unwrap_err().kind(), ErrorKind::Busy);
     assert!(disk.image().unwrap().is_none());
     let info = snapshot.take().unwrap();
     assert_eq!((info.state, info.devices), (State::Taken, 1));
     assert_eq!(disk.image().unwrap().unwrap().number, 1);
+    other.add(&disk).unwrap();
+    other.take().unwrap();
+    let images = [snapshot.id(), other.id()].map(|id| disk.image_in(id).unwrap().unwrap());
+    assert_eq!(images.each_ref().map(|image| image.number), [1, 2]);
+    assert_ne!(images[0].path, images[1].path);
+    assert_eq!(disk.image().unwrap().unwrap().path, images[1].path);
+    let members = other.members().unwrap();
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0].image.as_ref(), Some(&images[1].path));
+    assert_eq!(blksnap.attached().unwrap()[0].snapshots, 2);
     assert_eq!(disk.detach().unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(
         snapshot.wait_event(std::time::Duration::ZERO).unwrap(),

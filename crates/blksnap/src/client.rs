@@ -35,6 +35,22 @@ pub struct Features {
     pub bound: bool,
     /// Images can be written.
     pub writable_images: bool,
+    /// A device can be in several snapshots.
+    pub shared: bool,
+    /// Free space need not be saved.
+    pub free: bool,
+    /// Devices keep named bases.
+    pub consumers: bool,
+    /// What happens at the bound of the memory for copies can be chosen, and that bound.
+    pub policy: bool,
+    /// A snapshot can be given more storage.
+    pub store_add: bool,
+    /// Differences can be stored in a file on a device of the snapshot.
+    pub store_extents: bool,
+    /// The devices of a snapshot can be asked for.
+    pub members: bool,
+    /// It says when the storage will be full.
+    pub prediction: bool,
     /// Bytes of a copy-on-write block.
     pub block_size: u32,
 }
@@ -52,8 +68,10 @@ pub struct Attached {
     pub block_size: u32,
     /// The last take; changes are asked since such an id.
     pub change_id: ChangeId,
-    /// The snapshot it is in.
+    /// The newest snapshot it is in.
     pub snapshot: Option<SnapshotId>,
+    /// How many it is in.
+    pub snapshots: u32,
 }
 
 impl Default for Blksnap {
@@ -158,6 +176,14 @@ impl Blksnap {
             extents: has(extended::BLKSNAP_FEATURE_EXTENTS),
             bound: has(extended::BLKSNAP_FEATURE_BOUND),
             writable_images: has(extended::BLKSNAP_FEATURE_WRITABLE_IMAGE),
+            shared: has(extended::BLKSNAP_FEATURE_SHARED),
+            free: has(extended::BLKSNAP_FEATURE_FREE),
+            consumers: has(extended::BLKSNAP_FEATURE_CONSUMERS),
+            policy: has(extended::BLKSNAP_FEATURE_POLICY),
+            store_add: has(extended::BLKSNAP_FEATURE_STORE_ADD),
+            store_extents: has(extended::BLKSNAP_FEATURE_STORE_EXTENTS),
+            members: has(extended::BLKSNAP_FEATURE_MEMBERS),
+            prediction: has(extended::BLKSNAP_FEATURE_PREDICTION),
             block_size: features.block_size,
         })
     }
@@ -198,6 +224,7 @@ impl Blksnap {
                         number: entry.number,
                     },
                     snapshot: SnapshotId::some(entry.snapshot),
+                    snapshots: entry.snapshots,
                 }
             })
             .collect();
@@ -229,6 +256,7 @@ impl Blksnap {
     ///
     /// The module is missing, or root is needed.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        let features = self.features()?;
         let control = self.control()?;
         let ids = control
             .snapshot_collect()
@@ -236,7 +264,7 @@ impl Blksnap {
         let mut infos = Vec::with_capacity(ids.len());
         for id in ids {
             match control.snapshot_stat(id) {
-                Ok(stat) => infos.push(snapshot::info(&stat)),
+                Ok(stat) => infos.push(snapshot::info(&stat, features)),
                 // It went while we asked.
                 Err(error) if errno(&error) == Some(Errno::SRCH) => {}
                 Err(error) => {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::changes::Changes;
 use crate::client::{Blksnap, plain};
-use crate::door::{Device, Facts};
+use crate::door::{Device, Door, Facts};
 use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
 use crate::id::{ChangeId, SnapshotId};
 
@@ -35,6 +35,9 @@ pub struct Tracking {
 }
 
 /// The image of a device in a taken snapshot, and what it has cost.
+///
+/// Where a device is in several snapshots, a block is copied once for all of them: what copies and
+/// stores cost is that of the device.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The block device to read.
@@ -61,6 +64,16 @@ pub struct Image {
     pub saved_blocks: u64,
     /// Bytes of kernel memory it takes.
     pub memory_bytes: u64,
+    /// Blocks copied beside those written, because their neighbours were.
+    pub spec_blocks: u64,
+    /// Of these, blocks that were written later.
+    pub spec_used: u64,
+    /// Bytes that were free at the take: not saved, zeros in the image.
+    pub free_bytes: u64,
+    /// Bytes of copies in memory, not yet stored.
+    pub pool_bytes: u64,
+    /// The bound of these.
+    pub pool_limit: u64,
 }
 
 impl BlockDevice {
@@ -97,6 +110,10 @@ impl BlockDevice {
 
     pub(crate) fn door(&self) -> &dyn Device {
         &*self.door
+    }
+
+    pub(crate) fn system(&self) -> &dyn Door {
+        self.blksnap.door()
     }
 
     pub(crate) fn shown(&self) -> std::path::Display<'_> {
@@ -235,16 +252,31 @@ impl BlockDevice {
         Changes::begin(self, base, offset)
     }
 
-    /// The device's image, or `None` when it is in no taken snapshot.
+    /// The device's image in its newest snapshot, or `None` when it is in no taken snapshot.
     ///
     /// # Errors
     ///
     /// The snapshot failed ([`ErrorKind::Overflow`], [`ErrorKind::SnapshotFailed`]), the device is
     /// not attached, the module is missing.
     pub fn image(&self) -> Result<Option<Image>> {
-        let stat = match self.door.image_stat() {
+        self.image_of([0; 16])
+    }
+
+    /// The device's image in this snapshot, or `None` when it is not in it, or it is not taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::image`].
+    pub fn image_in(&self, snapshot: SnapshotId) -> Result<Option<Image>> {
+        self.image_of(snapshot.0)
+    }
+
+    fn image_of(&self, snapshot: [u8; 16]) -> Result<Option<Image>> {
+        let stat = match self.door.image_stat(snapshot) {
             Ok(stat) => stat,
-            Err(error) if errno(&error) == Some(Errno::NOENT) => return Ok(None),
+            Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::SRCH)) => {
+                return Ok(None);
+            }
             Err(error) => return Err(self.filter_error("ask for the image of", error)),
         };
         if let Some(failure) = snapshot_failure(stat.error) {
@@ -266,12 +298,17 @@ impl BlockDevice {
             image_writes: stat.image_writes,
             saved_blocks: stat.saved_blocks,
             memory_bytes: stat.memory,
+            spec_blocks: stat.spec_blocks,
+            spec_used: stat.spec_used,
+            free_bytes: stat.free_bytes,
+            pool_bytes: stat.pool_bytes,
+            pool_limit: stat.pool_limit,
         }))
     }
 }
 
 /// The text of a NUL-padded name, unless it is empty.
-fn text(padded: &[u8]) -> Option<String> {
+pub(crate) fn text(padded: &[u8]) -> Option<String> {
     let length = padded
         .iter()
         .position(|byte| *byte == 0)

@@ -7,6 +7,7 @@
 //! [`Blksnap::with_door`](crate::Blksnap::with_door).
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use std::time::Duration;
 use blksnap_uapi::control::{SnapshotEvent, Version};
 use blksnap_uapi::ctl::{CbtInfo, SectorRange, SnapshotInfo};
 use blksnap_uapi::extended::{
-    CbtState, Device as DeviceEntry, Extent, Features, ImageStat, SnapshotStat,
+    CbtState, Consumer, Device as DeviceEntry, Extent, Features, ImageStat, Member, SnapshotStat,
 };
+
+use crate::mounts::Mount;
 
 /// The system.
 pub trait Door: Send + Sync + fmt::Debug {
@@ -42,6 +45,30 @@ pub trait Door: Send + Sync + fmt::Debug {
     /// The devices that the file system at `path` is on: its own, the disk of that partition,
     /// and those it is stacked on.
     fn devices_under(&self, path: &Path) -> Vec<DeviceNumber>;
+
+    /// The file systems mounted in this process' view of the system.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be read.
+    fn mounts(&self) -> io::Result<Vec<Mount>>;
+
+    /// The free space of the file system of this kind on the block device at `path`, in ascending
+    /// ranges of bytes of the device; read from the file system itself, mounted read-only where
+    /// nobody else sees it, and not mounted any more afterwards, however this process ends.
+    ///
+    /// # Errors
+    ///
+    /// The kind is not known, or the file system cannot be mounted so; the error's text says why.
+    fn free_space(&self, path: &Path, kind: &str) -> io::Result<Vec<Extent>>;
+
+    /// Where a file's data is, in ascending ranges of bytes of the block device that its file
+    /// system is on.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` where the file system does not tell, or has not all of it in place.
+    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>>;
 
     /// The running kernel's release.
     fn kernel_release(&self) -> String;
@@ -94,6 +121,18 @@ pub trait Control: Send + Sync + fmt::Debug {
     ///
     /// See [`Control::version`].
     fn snapshot_stat(&self, id: [u8; 16]) -> io::Result<SnapshotStat>;
+    /// `STORE_ADD`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn store_add(&self, id: [u8; 16], place: StorePlace<'_>, limit: u64) -> io::Result<()>;
+    /// `MEMBERS`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn members(&self, id: [u8; 16]) -> io::Result<Vec<Member>>;
     /// `SNAPSHOT_WAIT_EVENT`.
     ///
     /// # Errors
@@ -142,12 +181,24 @@ pub trait Device: Send + Sync + fmt::Debug {
     ///
     /// See [`Device::attach`].
     fn cbt_dirty(&self, ranges: &[SectorRange]) -> io::Result<()>;
-    /// `SNAPSHOTADD`.
+    /// `SNAPSHOTADD`, or `SNAPSHOT_ADD` with `BLKSNAP_ADD_SHARED`.
     ///
     /// # Errors
     ///
     /// See [`Device::attach`].
-    fn snapshot_add(&self, id: [u8; 16]) -> io::Result<()>;
+    fn snapshot_add(&self, id: [u8; 16], shared: bool) -> io::Result<()>;
+    /// `FREE`: bytes taken as free.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn free(&self, id: [u8; 16], extents: &[Extent]) -> io::Result<u64>;
+    /// `CONSUMER`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Device::attach`].
+    fn consumer(&self, argument: &mut Consumer) -> io::Result<()>;
     /// `SNAPSHOTINFO`.
     ///
     /// # Errors
@@ -172,12 +223,24 @@ pub trait Device: Send + Sync + fmt::Debug {
         offset: u64,
         room: u32,
     ) -> io::Result<(Vec<Extent>, u64)>;
-    /// `IMAGE_STAT`.
+    /// `IMAGE_STAT` of the image in this snapshot; zero is the newest.
     ///
     /// # Errors
     ///
     /// See [`Device::attach`].
-    fn image_stat(&self) -> io::Result<ImageStat>;
+    fn image_stat(&self, snapshot: [u8; 16]) -> io::Result<ImageStat>;
+}
+
+/// Where differences are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum StorePlace<'a> {
+    /// Kernel memory.
+    Memory,
+    /// A file, a folder or a block device.
+    Path(&'a Path),
+    /// A preallocated file that may be on a device of the snapshot: open for writing, and where
+    /// its data is on the block device of its file system.
+    Extents(&'a File, &'a [Extent]),
 }
 
 /// What `SNAPSHOT_OPEN` is asked for.
@@ -185,12 +248,16 @@ pub trait Device: Send + Sync + fmt::Debug {
 pub struct OpenRequest<'a> {
     /// Whether it is destroyed when the control device is closed.
     pub bound: bool,
-    /// Where differences are stored; `None` is memory.
-    pub store: Option<&'a Path>,
+    /// Where differences are stored.
+    pub store: StorePlace<'a>,
     /// The most bytes to store; 0 leaves it to the module.
     pub limit: u64,
     /// How long writes may be held; 0 is the module's default.
     pub gate_timeout_ms: u32,
+    /// `BLKSNAP_POLICY_*`.
+    pub policy: u32,
+    /// KiB of memory for copies not yet stored; 0 is the module's parameter.
+    pub copy_memory_kib: u32,
 }
 
 /// A device's number.

@@ -52,6 +52,8 @@ pub enum ErrorKind {
     GenerationChanged,
     /// The change id is newer than the last take.
     UnknownChange,
+    /// The device has no consumer of this name.
+    NoConsumer,
     /// An argument has not the form it should have.
     Invalid,
     /// Something was refused for safety.

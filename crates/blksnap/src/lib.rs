@@ -32,7 +32,10 @@
 //! | [`client`] | [`Blksnap`]: the way in |
 //! | [`device`] | [`BlockDevice`]: attach, detach, tracking, image |
 //! | [`changes`] | [`Changes`]: the extents that changed since a take |
+//! | [`consumer`] | named bases of changes |
 //! | [`snapshot`], [`event`] | [`Snapshot`]: create, add, take, information, events, destroy |
+//! | [`store`] | [`Store`]: where differences are stored |
+//! | [`free`] | free space is not saved, and not read |
 //! | [`id`] | [`SnapshotId`], [`ChangeId`] |
 //! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
 //! | [`door`] | the one door to the kernel, as traits; a test puts a simulated kernel behind it |
@@ -42,20 +45,29 @@
 
 pub mod changes;
 pub mod client;
+pub mod consumer;
 pub mod device;
 pub mod door;
 pub mod error;
 pub mod event;
+mod fiemap;
+pub mod free;
+mod fsmap;
 pub mod id;
+pub mod mounts;
 pub mod snapshot;
+pub mod store;
 mod sys;
 mod sysfs;
 
 pub use blksnap_uapi as uapi;
 pub use changes::{Changes, Extent};
 pub use client::{Attached, Blksnap, Features};
+pub use consumer::Consumer;
 pub use device::{BlockDevice, Image, Tracking};
 pub use error::{Error, ErrorKind, Result};
 pub use event::Event;
+pub use free::Mounted;
 pub use id::{ChangeId, SnapshotId};
-pub use snapshot::{Snapshot, SnapshotInfo, SnapshotOptions, State, Store};
+pub use snapshot::{Member, Policy, Snapshot, SnapshotInfo, SnapshotOptions, State};
+pub use store::{OwnFile, Store};

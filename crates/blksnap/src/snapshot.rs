@@ -13,24 +13,39 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use blksnap_uapi::extended::{BLKSNAP_STATE_CREATED, BLKSNAP_STATE_TAKEN, SnapshotStat};
+use blksnap_uapi::extended::{
+    BLKSNAP_FULL_NEVER, BLKSNAP_POLICY_GIVE_UP, BLKSNAP_POLICY_HOLD, BLKSNAP_STATE_CREATED,
+    BLKSNAP_STATE_TAKEN, SnapshotStat,
+};
 use rustix::io::Errno;
 
-use crate::client::{Blksnap, plain};
-use crate::device::BlockDevice;
-use crate::door::{Control, OpenRequest};
+use crate::client::{Blksnap, Features, plain};
+use crate::device::{BlockDevice, text};
+use crate::door::{Control, DeviceNumber, OpenRequest};
 use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
 use crate::event::Event;
 use crate::id::SnapshotId;
+use crate::store::Store;
 
-/// Where differences are stored while a snapshot is held.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Store {
-    /// In kernel memory.
+/// What happens when copies that are not yet stored fill their memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Writes wait until there is room.
     #[default]
-    Memory,
-    /// In a file, in an unnamed file in this folder, or on this block device.
-    Path(PathBuf),
+    Hold,
+    /// The snapshot is given up.
+    GiveUp,
+}
+
+impl Policy {
+    /// The policy as one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::GiveUp => "give-up",
+        }
+    }
 }
 
 /// How a snapshot is made.
@@ -38,12 +53,16 @@ pub enum Store {
 pub struct SnapshotOptions {
     /// Whether it ends with the handle.
     pub bound: bool,
-    /// Where differences are stored.
-    pub store: Store,
-    /// The most bytes to store; `None` is half of the free memory, or all the path has.
+    /// Where differences are stored; the second when the first is full, and so on. None is memory.
+    pub stores: Vec<Store>,
+    /// The most bytes to store in each; `None` is half of the free memory, or all the path has.
     pub limit_bytes: Option<u64>,
     /// How long writes may be held at the take; `None` is the module's default of 10 s.
     pub gate_timeout: Option<Duration>,
+    /// What happens at the bound of the memory for copies.
+    pub policy: Policy,
+    /// That bound in bytes, rounded up to KiB; `None` is the module's parameter `copy_memory_kib`.
+    pub copy_memory_bytes: Option<u64>,
 }
 
 impl SnapshotOptions {
@@ -103,6 +122,35 @@ pub struct SnapshotInfo {
     pub store_limit: u64,
     /// Bytes of kernel memory it takes.
     pub memory_bytes: u64,
+    /// When the storage will be full, as it fills now; `None` when no end is in sight.
+    pub full_in: Option<Duration>,
+    /// What happens at the bound of the memory for copies.
+    pub policy: Policy,
+}
+
+/// A device in a snapshot.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its number.
+    pub number: DeviceNumber,
+    /// Where it is, when it still has a node.
+    pub path: Option<PathBuf>,
+    /// The negative errno its part of the snapshot failed with.
+    pub error: i32,
+    /// The block device to read, once the snapshot is taken.
+    pub image: Option<PathBuf>,
+    /// The take the image is of, within the device's generation.
+    pub take: Option<u64>,
+}
+
+impl Member {
+    /// The path, or the number when there is none.
+    #[must_use]
+    pub fn shown(&self) -> PathBuf {
+        self.path
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(self.number.to_string()))
+    }
 }
 
 impl SnapshotInfo {
@@ -121,7 +169,7 @@ impl SnapshotInfo {
     }
 }
 
-pub(crate) fn info(stat: &SnapshotStat) -> SnapshotInfo {
+pub(crate) fn info(stat: &SnapshotStat, features: Features) -> SnapshotInfo {
     SnapshotInfo {
         id: SnapshotId(stat.id),
         state: match stat.state {
@@ -138,13 +186,22 @@ pub(crate) fn info(stat: &SnapshotStat) -> SnapshotInfo {
         store_used: stat.store_used,
         store_limit: stat.store_limit,
         memory_bytes: stat.memory,
+        full_in: (features.prediction && stat.full_in_ms != BLKSNAP_FULL_NEVER)
+            .then(|| Duration::from_millis(stat.full_in_ms)),
+        policy: if stat.policy == BLKSNAP_POLICY_GIVE_UP {
+            Policy::GiveUp
+        } else {
+            Policy::Hold
+        },
     }
 }
 
 /// A snapshot, and the descriptor it is bound to if it is.
 #[derive(Debug)]
 pub struct Snapshot {
+    blksnap: Blksnap,
     control: Box<dyn Control>,
+    features: Features,
     id: SnapshotId,
     /// Destroy on drop.
     bound: bool,
@@ -152,49 +209,87 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn create(blksnap: &Blksnap, options: &SnapshotOptions) -> Result<Self> {
+        let features = blksnap.features()?;
         let control = blksnap.control()?;
-        let store = match &options.store {
-            Store::Memory => None,
-            Store::Path(path) => Some(path.as_path()),
-        };
+        let (first, more) = options
+            .stores
+            .split_first()
+            .unwrap_or((&Store::Memory, &[]));
+        let own = options.policy != Policy::Hold || options.copy_memory_bytes.is_some();
+        can(
+            features.policy || !own,
+            "let a snapshot choose its policy or its memory",
+        )?;
+        can_store(features, first)?;
         let request = OpenRequest {
             bound: options.bound,
-            store,
+            store: first.place(),
             limit: options.limit_bytes.unwrap_or(0),
             gate_timeout_ms: options.gate_timeout.map_or(0, |timeout| {
                 u32::try_from(timeout.as_millis())
                     .unwrap_or(u32::MAX)
                     .max(1)
             }),
+            policy: match options.policy {
+                Policy::Hold => BLKSNAP_POLICY_HOLD,
+                Policy::GiveUp => BLKSNAP_POLICY_GIVE_UP,
+            },
+            copy_memory_kib: options.copy_memory_bytes.map_or(0, |bytes| {
+                u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+            }),
         };
-        let id = control.snapshot_open(&request).map_err(|error| {
-            let Some(path) = store else { return plain("cannot create a snapshot", error) };
-            let context = format!("cannot store differences at {}", path.display());
-            match errno(&error) {
-                Some(Errno::NOENT) => Error::new(ErrorKind::NoDevice, context).caused_by(error),
-                Some(Errno::NOTTY) => plain("cannot create a snapshot", error),
-                Some(Errno::BUSY) => Error::new(ErrorKind::Busy, context)
-                    .caused_by(error)
-                    .with_help("a block device for the difference storage must not be mounted or used otherwise"),
-                _ => plain(&context, error),
-            }
-            .with_help("--store takes `memory`, a file, a folder, or an unused block device")
-        })?;
-        Ok(Self {
+        let id = control
+            .snapshot_open(&request)
+            .map_err(|error| store_error("cannot create a snapshot", first, error))?;
+        let mut snapshot = Self {
+            blksnap: blksnap.clone(),
             control,
+            features,
             id: SnapshotId(id),
-            bound: options.bound,
-        })
+            // Until all of it is there.
+            bound: true,
+        };
+        for store in more {
+            snapshot.add_store(store, options.limit_bytes)?;
+        }
+        snapshot.bound = options.bound;
+        Ok(snapshot)
     }
 
     pub(crate) fn existing(blksnap: &Blksnap, id: SnapshotId) -> Result<Self> {
         let snapshot = Self {
+            blksnap: blksnap.clone(),
             control: blksnap.control()?,
+            features: blksnap.features()?,
             id,
             bound: false,
         };
         snapshot.info()?;
         Ok(snapshot)
+    }
+
+    /// Gives it one more difference storage, of at most `limit_bytes`; also after the take.
+    ///
+    /// # Errors
+    ///
+    /// The storage cannot be used, the snapshot is gone or has failed.
+    pub fn add_store(&self, store: &Store, limit_bytes: Option<u64>) -> Result<()> {
+        can(self.features.store_add, "give a snapshot more storage")?;
+        can_store(self.features, store)?;
+        self.control
+            .store_add(self.id.0, store.place(), limit_bytes.unwrap_or(0))
+            .map_err(|error| match errno(&error) {
+                Some(Errno::SRCH) => self.error("give storage to", error),
+                _ => store_error(
+                    &format!("cannot give storage to snapshot {}", self.id),
+                    store,
+                    error,
+                ),
+            })
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        self.features
     }
 
     /// Its name.
@@ -214,13 +309,14 @@ impl Snapshot {
         }
     }
 
-    /// Adds an attached device.
+    /// Adds an attached device. It may be in other snapshots, too.
     ///
     /// # Errors
     ///
-    /// It is not attached, it is in a snapshot already, this one is taken already.
+    /// It is not attached, it is in this snapshot already, this one is taken already.
     pub fn add(&mut self, device: &BlockDevice) -> Result<()> {
-        device.door().snapshot_add(self.id.0).map_err(|error| {
+        let shared = self.features.shared;
+        device.door().snapshot_add(self.id.0, shared).map_err(|error| {
             let shown = device.shown();
             match errno(&error) {
                 Some(Errno::SRCH) => self.error("add to", error),
@@ -275,7 +371,39 @@ impl Snapshot {
             .control
             .snapshot_stat(self.id.0)
             .map_err(|error| self.error("ask for", error))?;
-        Ok(info(&stat))
+        Ok(info(&stat, self.features))
+    }
+
+    /// Its devices, in the order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// It is gone.
+    pub fn members(&self) -> Result<Vec<Member>> {
+        can(self.features.members, "list the devices of a snapshot")?;
+        let members = self
+            .control
+            .members(self.id.0)
+            .map_err(|error| self.error("ask for", error))?;
+        let door = self.blksnap.door();
+        let mut members: Vec<_> = members
+            .iter()
+            .map(|member| {
+                let number = DeviceNumber {
+                    major: member.major,
+                    minor: member.minor,
+                };
+                Member {
+                    number,
+                    path: door.path_of(number),
+                    error: member.error,
+                    image: text(&member.image).map(|name| door.image_path(&name)),
+                    take: (member.number != 0).then_some(member.number),
+                }
+            })
+            .collect();
+        members.sort_by_key(|member| member.number);
+        Ok(members)
     }
 
     /// Waits for an event; `None` when nothing happened in time.
@@ -316,6 +444,44 @@ impl Snapshot {
         self.bound = false;
         Ok(())
     }
+}
+
+/// An error unless the module can do it.
+fn can(feature: bool, what: &str) -> Result<()> {
+    if feature {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the loaded module blksnap cannot {what}"),
+    )
+    .with_help("load the module that belongs to this program: rmmod blksnap; modprobe blksnap"))
+}
+
+fn can_store(features: Features, store: &Store) -> Result<()> {
+    let own = matches!(store, Store::Own(_));
+    can(
+        features.store_extents || !own,
+        "store differences on a device of the snapshot",
+    )
+}
+
+fn store_error(context: &str, store: &Store, error: std::io::Error) -> Error {
+    let Some(path) = store.path() else {
+        return plain(context, error);
+    };
+    let place = format!("cannot store differences at {}", path.display());
+    match errno(&error) {
+        Some(Errno::NOTTY) => return plain(context, error),
+        Some(Errno::NOENT) => Error::new(ErrorKind::NoDevice, place).caused_by(error),
+        Some(Errno::BUSY) => Error::new(ErrorKind::Busy, place)
+            .caused_by(error)
+            .with_help(
+                "a block device for the difference storage must not be mounted or used otherwise",
+            ),
+        _ => plain(&place, error),
+    }
+    .with_help("--store takes `memory`, a file, a folder, or an unused block device")
 }
 
 impl Drop for Snapshot {

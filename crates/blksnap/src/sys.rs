@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The real door: ioctls on the control device and on block devices.
 //!
-//! The only module with `unsafe`, and in it only [`ioctl`].
+//! The only module with `unsafe`, and in it only calls of ioctl.
 #![allow(unsafe_code, reason = "this is the door to the kernel")]
 
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,15 +19,16 @@ use blksnap_uapi::control::{
 };
 use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, CbtMap, SectorRange, SnapshotAdd, SnapshotInfo};
 use blksnap_uapi::extended::{
-    self, CbtExtents, CbtState, Device as DeviceEntry, Devices, Extent, Features, ImageStat,
-    SnapshotOpen, SnapshotStat,
+    self, Add, CbtExtents, CbtState, Consumer, Device as DeviceEntry, Devices, Extent, Features,
+    Free, ImageStat, Member, Members, SnapshotOpen, SnapshotStat, StoreAdd,
 };
 use blksnap_uapi::filter::{self, BlkfilterAttach, BlkfilterCtl, BlkfilterDetach};
 use rustix::io::Errno;
-use rustix::ioctl::Updater;
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Updater};
 
-use crate::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest};
-use crate::sysfs;
+use crate::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest, StorePlace};
+use crate::mounts::{self, Mount};
+use crate::{fiemap, fsmap, sysfs};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -57,6 +59,18 @@ impl Door for Kernel {
         sysfs::devices_under(path)
     }
 
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
+        Ok(mounts::parse(&std::fs::read("/proc/self/mountinfo")?))
+    }
+
+    fn free_space(&self, path: &Path, kind: &str) -> io::Result<Vec<Extent>> {
+        fsmap::free_space(path, kind)
+    }
+
+    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>> {
+        fiemap::extents(file)
+    }
+
     fn kernel_release(&self) -> String {
         rustix::system::uname()
             .release()
@@ -83,6 +97,67 @@ fn ioctl<const CMD: u32, T: Abi>(fd: impl AsFd, argument: &mut T) -> io::Result<
     Ok(())
 }
 
+/// An ioctl of a file system, whose argument is a head and, behind it, room for what it tells.
+struct WithRoom<'a, const CMD: u32>(&'a mut [u64]);
+
+// SAFETY: the pointer is to live memory that nobody else has meanwhile, and no result is made
+// of it.
+unsafe impl<const CMD: u32> Ioctl for WithRoom<'_, CMD> {
+    type Output = ();
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        CMD
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.0.as_mut_ptr().cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `FS_IOC_GETFSMAP`: a head of 192 bytes, which says for how many records of 64 bytes there
+/// is room behind it.
+///
+/// # Panics
+///
+/// When there is not as much room as the head says.
+pub(crate) fn getfsmap(fd: impl AsFd, words: &mut [u64]) -> io::Result<()> {
+    let [a, b, c, d, ..] = words[1].to_ne_bytes();
+    let count = u32::from_ne_bytes([a, b, c, d]) as usize;
+    assert!(words.len() >= 24 + count * 8, "room for the records");
+    // SAFETY: the kernel writes the head and as many records as the head says, which is room
+    // that was just checked.
+    Ok(unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0xc0c0_583b>(words)) }?)
+}
+
+/// `FS_IOC_FIEMAP`: a head of 32 bytes, which says for how many extents of 56 bytes there is
+/// room behind it.
+///
+/// # Panics
+///
+/// When there is not as much room as the head says.
+pub(crate) fn fiemap(fd: impl AsFd, words: &mut [u64]) -> io::Result<()> {
+    let [a, b, c, d, ..] = words[3].to_ne_bytes();
+    let count = u32::from_ne_bytes([a, b, c, d]) as usize;
+    assert!(words.len() >= 4 + count * 7, "room for the extents");
+    // SAFETY: the kernel writes the head and as many extents as the head says, which is room
+    // that was just checked.
+    Ok(unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0xc020_660b>(words)) }?)
+}
+
+/// Whether a file of XFS is on its realtime device: `FS_IOC_FSGETXATTR`, 28 bytes.
+pub(crate) fn is_realtime(fd: impl AsFd) -> io::Result<bool> {
+    let mut words = [0; 4];
+    // SAFETY: the kernel writes 28 bytes, and there are 32.
+    unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0x801c_581f>(&mut words)) }?;
+    let [flags, ..] = words[0].to_ne_bytes();
+    Ok(flags & 1 != 0)
+}
+
 /// The address of memory, for the field of an argument.
 fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64
@@ -91,6 +166,48 @@ fn address<T>(pointer: *const T) -> u64 {
 /// The size of a struct, for its own first field.
 fn size_field<T: Abi>() -> u32 {
     u32::try_from(T::SIZE).expect("structs are under 16 KiB")
+}
+
+/// A [`StorePlace`] as the fields of an argument. What they point to is live as long as this.
+struct Place<'a> {
+    kind: u32,
+    path: Option<CString>,
+    fd: i32,
+    extent_count: u32,
+    extents: u64,
+    _live: PhantomData<StorePlace<'a>>,
+}
+
+impl<'a> Place<'a> {
+    fn new(place: StorePlace<'a>) -> io::Result<Self> {
+        let none = Self {
+            kind: extended::BLKSNAP_STORE_MEMORY,
+            path: None,
+            fd: 0,
+            extent_count: 0,
+            extents: 0,
+            _live: PhantomData,
+        };
+        Ok(match place {
+            StorePlace::Memory => none,
+            StorePlace::Path(path) => Self {
+                kind: extended::BLKSNAP_STORE_PATH,
+                path: Some(CString::new(path.as_os_str().as_bytes())?),
+                ..none
+            },
+            StorePlace::Extents(file, extents) => Self {
+                kind: extended::BLKSNAP_STORE_EXTENTS,
+                fd: file.as_raw_fd(),
+                extent_count: u32::try_from(extents.len()).map_err(|_| Errno::TOOBIG)?,
+                extents: address(extents.as_ptr()),
+                ..none
+            },
+        })
+    }
+
+    fn path(&self) -> u64 {
+        self.path.as_ref().map_or(0, |path| address(path.as_ptr()))
+    }
 }
 
 #[derive(Debug)]
@@ -113,10 +230,7 @@ impl Control for ControlFile {
     }
 
     fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]> {
-        let path = request
-            .store
-            .map(|path| CString::new(path.as_os_str().as_bytes()))
-            .transpose()?;
+        let place = Place::new(request.store)?;
         let mut argument = SnapshotOpen {
             size: size_field::<SnapshotOpen>(),
             flags: if request.bound {
@@ -124,18 +238,47 @@ impl Control for ControlFile {
             } else {
                 0
             },
-            store_kind: if path.is_some() {
-                extended::BLKSNAP_STORE_PATH
-            } else {
-                extended::BLKSNAP_STORE_MEMORY
-            },
+            store_kind: place.kind,
             gate_timeout_ms: request.gate_timeout_ms,
             limit: request.limit,
-            path: path.as_ref().map_or(0, |path| address(path.as_ptr())),
+            path: place.path(),
+            policy: request.policy,
+            copy_memory_kib: request.copy_memory_kib,
+            fd: place.fd,
+            extent_count: place.extent_count,
+            extents: place.extents,
             ..SnapshotOpen::ZERO
         };
         ioctl::<{ extended::IOCTL_BLKSNAP_SNAPSHOT_OPEN }, _>(&self.0, &mut argument)?;
         Ok(argument.id)
+    }
+
+    fn store_add(&self, id: [u8; 16], place: StorePlace<'_>, limit: u64) -> io::Result<()> {
+        let place = Place::new(place)?;
+        let mut argument = StoreAdd {
+            size: size_field::<StoreAdd>(),
+            kind: place.kind,
+            id,
+            limit,
+            path: place.path(),
+            fd: place.fd,
+            extent_count: place.extent_count,
+            extents: place.extents,
+        };
+        ioctl::<{ extended::IOCTL_BLKSNAP_STORE_ADD }, _>(&self.0, &mut argument)
+    }
+
+    fn members(&self, id: [u8; 16]) -> io::Result<Vec<Member>> {
+        collect(|entries: &mut [Member]| {
+            let mut argument = Members {
+                size: size_field::<Members>(),
+                count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+                id,
+                entries: address(entries.as_mut_ptr()),
+            };
+            let result = ioctl::<{ extended::IOCTL_BLKSNAP_MEMBERS }, _>(&self.0, &mut argument);
+            (result, argument.count)
+        })
     }
 
     fn snapshot_take(&self, id: [u8; 16]) -> io::Result<()> {
@@ -294,11 +437,36 @@ impl Device for DeviceFile {
         self.ctl(ctl::BLKFILTER_CTL_BLKSNAP_CBTDIRTY, &mut argument)
     }
 
-    fn snapshot_add(&self, id: [u8; 16]) -> io::Result<()> {
-        self.ctl(
-            ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTADD,
-            &mut SnapshotAdd { id },
-        )
+    fn snapshot_add(&self, id: [u8; 16], shared: bool) -> io::Result<()> {
+        if !shared {
+            return self.ctl(
+                ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTADD,
+                &mut SnapshotAdd { id },
+            );
+        }
+        let mut argument = Add {
+            size: size_field::<Add>(),
+            flags: extended::BLKSNAP_ADD_SHARED,
+            id,
+        };
+        self.ctl(extended::BLKFILTER_CTL_BLKSNAP_SNAPSHOT_ADD, &mut argument)
+    }
+
+    fn free(&self, id: [u8; 16], extents: &[Extent]) -> io::Result<u64> {
+        let mut argument = Free {
+            size: size_field::<Free>(),
+            count: u32::try_from(extents.len()).map_err(|_| Errno::TOOBIG)?,
+            id,
+            extents: address(extents.as_ptr()),
+            ..Free::ZERO
+        };
+        self.ctl(extended::BLKFILTER_CTL_BLKSNAP_FREE, &mut argument)?;
+        Ok(argument.accepted)
+    }
+
+    fn consumer(&self, argument: &mut Consumer) -> io::Result<()> {
+        argument.size = size_field::<Consumer>();
+        self.ctl(extended::BLKFILTER_CTL_BLKSNAP_CONSUMER, argument)
     }
 
     fn snapshot_info(&self) -> io::Result<SnapshotInfo> {
@@ -338,9 +506,10 @@ impl Device for DeviceFile {
         Ok((extents, argument.next))
     }
 
-    fn image_stat(&self) -> io::Result<ImageStat> {
+    fn image_stat(&self, snapshot: [u8; 16]) -> io::Result<ImageStat> {
         let mut stat = ImageStat {
             size: size_field::<ImageStat>(),
+            snapshot,
             ..ImageStat::ZERO
         };
         self.ctl(extended::BLKFILTER_CTL_BLKSNAP_IMAGE_STAT, &mut stat)?;

@@ -25,6 +25,7 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Res
         mode,
         store: arguments.storage.store.clone(),
         limit_bytes: arguments.storage.limit,
+        all_blocks: arguments.all_blocks,
     };
     let (screen, cancel) = (output.screen(), cancel()?);
     let exec = arguments.exec.as_deref();

@@ -66,9 +66,9 @@ fn prepare(
     let (place, _) = store::choose(&storage.store, blksnap, &devices, None);
     let options = SnapshotOptions {
         bound: true,
-        store: place,
+        stores: vec![place],
         limit_bytes: storage.limit,
-        gate_timeout: None,
+        ..SnapshotOptions::default()
     };
     let mut snapshot = blksnap.create(&options)?;
     devices.iter().try_for_each(|device| snapshot.add(device))?;

@@ -50,9 +50,9 @@ fn create(
     let (place, _) = store::choose(&storage.store, blksnap, &devices, None);
     let options = SnapshotOptions {
         bound: false,
-        store: place,
+        stores: vec![place],
         limit_bytes: storage.limit,
-        gate_timeout: None,
+        ..SnapshotOptions::default()
     };
     let mut snapshot = blksnap.create(&options)?;
     let id = snapshot.id();
