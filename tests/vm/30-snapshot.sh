@@ -7,40 +7,47 @@ t_one_instant_of_two_devices() {
     blkdiscard -z $B
     load $A $W/a.journal --pause 300
     load $B $W/b.journal --pause 300
-    sleep 0.7
+    sleep 0.4
     snapshot $STORE -- $A $B
-    sleep 0.7
+    sleep 0.4
     stop_loads
     stamp prove "${IMAGE[0]}:$W/a.journal" "${IMAGE[1]}:$W/b.journal" --after "$BEFORE" --before "$AFTER"
     stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
     snapc stat "$ID"
 }
 
+# Whether a disk was written to since the guest's start.
+written() { local count && read -r _ _ _ _ count _ <"/sys/block/${1#/dev/}/stat" && [ "$count" -gt "${WRITES[$1]}" ]; }
+
 t_image_does_not_change_under_fio() {
+    declare -A WRITES
+    local disk i
     for disk in $A $B; do
+        read -r _ _ _ _ WRITES[$disk] _ <"/sys/block/${disk#/dev/}/stat"
         fio --name=load --filename="$(node $disk)" --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bsrange=4k-64k \
-            --time_based --runtime=30 --rate_iops=500 --norandommap >/dev/null 2>&1 &
+            --size=16m --time_based --runtime=60 --rate_iops=250 --norandommap >/dev/null 2>&1 &
     done
-    sleep 1
+    within 10 written $A
+    within 10 written $B
     snapshot $STORE -- $A $B
     for i in 0 1; do
-        copy "${IMAGE[i]}" $W/first
-        sleep 0.3
-        copy "${IMAGE[i]}" $W/second
+        copy "${IMAGE[i]}" $W/first 16
+        sleep 0.2
+        copy "${IMAGE[i]}" $W/second 16
         cmp $W/first $W/second
         drop
-        cmp "${IMAGE[i]}" $W/first
+        cmp -n 16777216 "${IMAGE[i]}" $W/first
     done
     pkill -x fio
 }
 
 t_image_equals_a_paused_copy() {
     load $A $W/a.journal
-    sleep 0.5
+    sleep 0.3
     stop_loads
     copy $A $W/copy
     snapshot $STORE -- $A
-    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 1 --seed 9
+    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 0.6 --seed 9
     cmp "${IMAGE[0]}" $W/copy
     cmp -s $A $W/copy && fail "the load changed nothing"
     stamp prove $A:$W/a.journal:$W/b.journal --foreign
@@ -85,7 +92,7 @@ t_overflow_fails_the_snapshot_not_the_origin() {
     local error
     copy $A $W/copy
     snapshot memory $((1 << 20)) -- $A
-    stamp load "$(node $A)" --direct --journal $W/a.journal --seconds 2 --jobs 4
+    stamp load "$(node $A)" --direct --journal $W/a.journal --seconds 1 --jobs 4
     stamp prove $A:$W/a.journal --foreign
     read -r error _ < <(snapc info "$(node $A)")
     same "$error" -28 "the snapshot's error"
@@ -120,11 +127,11 @@ t_killed_holder_leaves_nothing() {
 # Any store: what is in the image is what was there.
 check_store() {
     load $A $W/a.journal
-    sleep 0.3
+    sleep 0.2
     stop_loads
     copy $A $W/copy
     snapshot "$1" -- $A
-    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 1.5 --seed 5
+    stamp load "$(node $A)" --direct --journal $W/b.journal --seconds 0.7 --seed 5
     cmp "${IMAGE[0]}" $W/copy
     snapc stat "$ID"
     [ "$(snapc stat "$ID" | value used)" -gt 0 ] || fail "nothing was stored"
@@ -167,7 +174,7 @@ t_load_store_file_grows() {
     snapshot $W/d/store $((200 << 20)) -- $A
     capacity=$(snapc stat "$ID" | value capacity)
     copy $A $W/copy
-    dd if=/dev/urandom of=$A bs=64k oflag=direct count=512 conv=notrunc status=none
+    dd if=/dev/urandom of=$A bs=64k oflag=direct count=256 conv=notrunc status=none
     [ "$(snapc stat "$ID" | value capacity)" -gt "$capacity" ] || fail "the store did not grow from $capacity"
     cmp "${IMAGE[0]}" $W/copy
 }

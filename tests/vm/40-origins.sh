@@ -10,9 +10,9 @@ check_origin() {
     drop
     snapc attach "$device_node"
     load "$target" $W/1.journal
-    sleep 0.4
+    sleep 0.25
     snapshot $STORE -- "$device"
-    sleep 0.4
+    sleep 0.25
     stop_loads
     copy "${IMAGE[0]}" $W/image1
     if [ "$device" = "$target" ]; then
@@ -20,9 +20,9 @@ check_origin() {
     fi
     destroy
     load "$target" $W/2.journal --seed 3
-    sleep 0.4
+    sleep 0.25
     snapshot $STORE -- "$device"
-    sleep 0.2
+    sleep 0.1
     stop_loads
     copy "${IMAGE[0]}" $W/image2
     if [ "$device" = "$target" ]; then
@@ -72,32 +72,29 @@ t_origin_partition_written_through_the_disk() {
 }
 
 t_origin_dm_linear() {
-    local sectors
-    sectors=$(blockdev --getsz $A)
-    printf '0 %d linear %s 0\n%d %d linear %s 0\n' $((sectors / 2)) "$(node $A)" $((sectors / 2)) $((sectors / 2)) "$(node $B)" |
-        dmsetup create joined
+    printf '0 16384 linear %s 0\n16384 16384 linear %s 2048\n' "$A" "$B" | dmsetup create joined
     udevadm settle
     check_origin /dev/mapper/joined
 }
 
 t_origin_md_raid1() {
     modprobe raid1 || skip "no raid1"
-    mdadm --create /dev/md7 --quiet --run --assume-clean --metadata=1.2 --level=1 --raid-devices=2 "$(node $A)" "$(node $B)" >/dev/null 2>&1
+    mdadm --create /dev/md7 --quiet --run --assume-clean --metadata=1.2 --level=1 --raid-devices=2 --size=16M "$(node $A)" "$(node $B)" >/dev/null 2>&1
     udevadm settle
     check_origin /dev/md7
 }
 
 t_origin_loop() {
     local loop
-    truncate -s 24M $W/file
+    truncate -s 16M $W/file
     loop=$(losetup -f --show $W/file)
     check_origin "$loop"
 }
 
 t_origin_brd() {
-    modprobe brd rd_nr=1 rd_size=24576 || skip "no brd"
+    modprobe brd rd_nr=1 rd_size=16384 || skip "no brd"
     within 3 test -b /dev/ram0
-    dd if=/dev/zero of=/dev/ram0 bs=1M count=24 oflag=direct status=none
+    dd if=/dev/zero of=/dev/ram0 bs=1M count=16 oflag=direct status=none
     check_origin /dev/ram0
 }
 

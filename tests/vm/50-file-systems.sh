@@ -8,20 +8,19 @@ check_fs() {
     shift 2
     mkdir -p $W/origin $W/image
     mount "$device" $W/origin
-    for i in $(seq 40); do
-        mkdir -p "$W/origin/d$((i % 5))"
-        head -c $((RANDOM * 8)) /dev/urandom >"$W/origin/d$((i % 5))/file$i"
-    done
+    mkdir $W/origin/d{0..4}
+    for i in {1..40}; do printf '%0*d' $((RANDOM * 8)) $RANDOM >"$W/origin/d$((i % 5))/file$i"; done
     (cd $W/origin && find . -type f -exec md5sum {} +) >$W/sums
     ( i=0; while :; do
         i=$((i + 1))
-        head -c 200000 /dev/urandom >"$W/origin/noise$((i % 7))" 2>/dev/null || exit 0
-        [ $((i % 5)) = 0 ] && rm -f "$W/origin/noise$((i % 3))"
+        printf '%0200000d' $i 2>/dev/null >"$W/origin/noise$((i % 7))" || exit 0
+        [ $((i % 9)) != 0 ] || rm -f "$W/origin/noise$((i % 3))"
+        sleep 0.02
     done ) &
     pid=$!
-    sleep 0.5
+    sleep 0.3
     snapshot $STORE -- "$device"
-    sleep 0.5
+    sleep 0.3
     (cd $W/origin && md5sum --quiet -c $W/sums)
     mount -o "$options" "${IMAGE[0]}" $W/image
     (cd $W/image && md5sum --quiet -c $W/sums)
@@ -43,6 +42,20 @@ t_ext4_image_mounts_beside_its_origin() {
     check_fs "$(node $C)" rw e2fsck -fn
 }
 
+t_image_does_not_take_its_origins_names() {
+    local uuid=4f1f8a2e-6f5b-4d0e-9a3b-0c1d2e3f4a5b
+    mkfs.ext4 -q -F -L origin -U $uuid $A
+    udevadm settle -t 10
+    same "$(readlink -f /dev/disk/by-uuid/$uuid)" "$A" "the device of the UUID, before"
+    snapshot $STORE -- $A
+    udevadm settle -t 10
+    same "$(readlink -f /dev/disk/by-uuid/$uuid)" "$A" "the device of the UUID, beside the image"
+    same "$(readlink -f /dev/disk/by-label/origin)" "$A" "the device of the label, beside the image"
+    destroy
+    udevadm settle -t 10
+    same "$(readlink -f /dev/disk/by-uuid/$uuid)" "$A" "the device of the UUID, after"
+}
+
 t_xfs_image_mounts_beside_its_origin() {
     mkfs.xfs -q -f $C
     check_fs "$(node $C)" rw,nouuid xfs_repair -n
@@ -53,10 +66,10 @@ t_btrfs_image_is_clean() {
     mkfs.btrfs -q -f $C
     mkdir -p $W/origin
     mount $C $W/origin
-    for i in $(seq 20); do head -c 100000 /dev/urandom >$W/origin/file$i; done
+    for i in {1..20}; do printf '%0100000d' $RANDOM >$W/origin/file$i; done
     sync -f $W/origin
     snapshot $STORE -- $C
-    for i in $(seq 20); do head -c 100000 /dev/urandom >$W/origin/file$i; done
+    for i in {1..20}; do printf '%0100000d' $RANDOM >$W/origin/file$i; done
     sync -f $W/origin
     btrfs check --readonly "${IMAGE[0]}" >$W/check 2>&1 || fail "btrfs check: $(tail -n 3 $W/check)"
 }

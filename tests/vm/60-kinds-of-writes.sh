@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Writes that are not plain writes, and writers that may not wait.
 
-fill() { stamp load "$(node $A)" --direct --journal $W/fill.journal --seconds 0.7 --longest 65536; copy $A $W/copy; }
+fill() { stamp load "$(node $A)" --direct --journal $W/fill.journal --seconds 0.4 --longest 65536; copy $A $W/copy; }
 
 t_discard() {
     [ "$(cat "/sys/block/$(basename "$(node $A)")/queue/discard_max_bytes")" -gt 0 ] || skip "the disk has no discard"
@@ -32,7 +32,7 @@ t_large_buffered_writes() {
 t_io_uring_writers() {
     fill
     snapshot $STORE -- $A
-    fio --name=uring --filename="$(node $A)" --direct=1 --ioengine=io_uring --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=2 \
+    fio --name=uring --filename="$(node $A)" --direct=1 --ioengine=io_uring --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=1 \
         --norandommap >$W/fio 2>&1 || fail "fio: $(grep -m1 -i err $W/fio)"
     ! grep -q 'err= *[1-9]' $W/fio || fail "$(grep -m1 'err=' $W/fio)"
     cmp "${IMAGE[0]}" $W/copy
@@ -41,7 +41,7 @@ t_io_uring_writers() {
 t_nowait_writers_are_not_refused() {
     fill
     snapshot $STORE -- $A
-    strace -f -qq -e trace=pwritev2 -o $W/trace stamp load "$(node $A)" --direct --nowait --jobs 1 --journal $W/n.journal --seconds 1
+    strace -f -qq -e trace=pwritev2 -o $W/trace stamp load "$(node $A)" --direct --nowait --jobs 1 --journal $W/n.journal --seconds 0.6
     cmp "${IMAGE[0]}" $W/copy
     note "$(grep -c pwritev2 $W/trace) writes, $(grep -c EAGAIN $W/trace || true) refused"
     ! grep -q EAGAIN $W/trace || fail "$(grep -c EAGAIN $W/trace) of $(grep -c pwritev2 $W/trace) writes were refused"
@@ -51,9 +51,10 @@ t_nowait_writers_are_not_refused() {
 t_image_read_while_written_deep() {
     fill
     snapshot $STORE -- $A
-    fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=3 \
+    fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=2 \
         --norandommap >/dev/null 2>&1 &
-    for _ in 1 2; do cmp "${IMAGE[0]}" $W/copy; drop; done
+    cmp "${IMAGE[0]}" $W/copy
+    drop
     wait
     cmp "${IMAGE[0]}" $W/copy
 }

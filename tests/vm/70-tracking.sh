@@ -7,7 +7,7 @@ t_cbt_delta_over_several_takes() {
     snapc attach "$(node $A)"
     for i in 1 2 3 4; do
         load $A "$W/$i.journal" --seed $i --range $((24 << 20)) --pause 2000
-        sleep 0.3
+        sleep 0.2
         snapshot $STORE -- $A
         sleep 0.2
         stop_loads
@@ -42,11 +42,15 @@ t_cbt_map_is_that_of_the_last_take() {
     same "$(snapc cbtmap "$a" | od -An -v -tu1 -w1 | awk '$1 > 1 { printf "%d ", NR - 1 }')" "10 11 12 13 " "the blocks marked"
 }
 
-t_cbt_generation_changes_after_255_takes() {
-    local a first && a=$(node $A)
+t_cbt_generation_changes_after_255_takes() { # long
+    local a first failed='' && a=$(node $A)
     snapc attach "$a"
     first=$(snapc cbtinfo "$a" | value generation)
-    snapc takes "$a" 255
+    # udev would look at 255 images, which costs as much again.
+    pkill -x systemd-udevd || pkill -x udevadm || true
+    snapc takes "$a" 255 || failed=yes
+    (echo "$BASHPID" >/sys/fs/cgroup/cgroup.procs && exec /lib/systemd/systemd-udevd --daemon)
+    [ -z "$failed" ]
     same "$(snapc cbtinfo "$a" | value number)" 255 "changes number"
     same "$(snapc cbtinfo "$a" | value generation)" "$first" "generation at 255"
     snapshot $STORE -- $A

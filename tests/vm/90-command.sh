@@ -22,13 +22,13 @@ COMPARE='for disk in a b; do
     qemu-img compare -q -T none -f raw -F qcow2 $image /mnt/c/backups/.blksnap-tmp.*-$disk.*.qcow2 || exit 1
 done'
 
-t_command_backups_of_raw_devices_under_load() {
+t_command_backups_of_raw_devices_under_load() { # long
     local kind file
     mkfs.ext4 -q $C && mkdir -p /mnt/c && mount $C /mnt/c
     blkdiscard -z $A
     blkdiscard -z $B
-    load $A $W/a.journal --range 16777216
-    load $B $W/b.journal --range 16777216
+    load $A $W/a.journal --range 16777216 --pause 6000
+    load $B $W/b.journal --range 16777216 --pause 6000
     for kind in --full --quiet --differential; do
         blksnap backup $A $B --to /mnt/c/backups $kind --exec "$COMPARE" --json >$W/report
         if [ "$kind" != --full ]; then
@@ -110,7 +110,7 @@ t_command_stores() {
     local store
     mkfs.ext4 -q $C && mkdir -p /mnt/c && mount $C /mnt/c && touch /mnt/c/file
     blkdiscard -z $A
-    load $A $W/a.journal
+    load $A $W/a.journal --pause 6000
     for store in memory /mnt/c /mnt/c/file $D; do
         blksnap backup $A --to $W/backups --full --store "$store" \
             --exec 'qemu-img compare -q -f raw -F qcow2 $BLKSNAP_IMAGE_0 '$W'/backups/.blksnap-tmp.*.qcow2' >/dev/null

@@ -1,67 +1,103 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# run.sh [PART-OF-A-NAME [GUEST GUESTS]]: runs the tests in a guest, or those whose names hold the word given, one verdict line
-# each. With several guests, each runs every so many-th test, beginning with its own number from 0.
+# TEST_SECONDS=N run.sh: runs tests in a guest, one verdict line each, stopped after so many seconds. It says NEXT, and reads `FILE t_NAME` for the next test, or `END`.
+#
+# After each test its programs are ended (all are in one cgroup), and what it left is taken away: mounts, snapshots,
+# attachments, devices. The modules stay loaded from one test to the next; whether they can be removed is tried after every
+# eighth test, after a test that loads them itself (t_load_*), after one that failed, and at the end.
 here=$(dirname "$0")
-pattern=${1:-}
-guest=${2:-0}
-guests=${3:-1}
-count=0
-bad='WARNING: |BUG: |Oops|general protection|Call Trace|INFO: task|rcu: INFO|refcount_t:|sleeping function|UBSAN|KASAN|Unknown rela|Unknown symbol'
+seconds=$TEST_SECONDS
+group=/sys/fs/cgroup/test
+work=/tmp/work
+disks=()
+for disk in a b c d; do disks+=("$(readlink -f /dev/disk/by-id/virtio-$disk)"); done
+export A=${disks[0]} B=${disks[1]} C=${disks[2]} D=${disks[3]}
 
-# Takes away whatever a test left: returns non-zero when something of ours cannot be removed.
-reset() {
-    local pid device id i
-    touch /tmp/work/stop
-    for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
-    pkill -x 'stamp|fio|snapc|blksnap|dd|strace|cmp'
-    for i in 1 2 3 4 5; do
-        awk '$2 ~ "^/tmp/work/" || $2 ~ "^/mnt/" { print $2 }' /proc/mounts | sort -r | while read -r device; do umount "$device" 2>/dev/null; done
-        if [ -e /dev/blksnap-control ]; then
-            for id in $(snapc collect 64 2>/dev/null); do snapc destroy "$id" 2>/dev/null; done
-        fi
-        grep -qE ' (/tmp/work|/mnt)/' /proc/mounts || break
-        sleep 0.3
+# The test's programs; true when all have ended.
+end_programs() {
+    local i left
+    echo 1 >$group/cgroup.kill
+    for ((i = 0; i < 500; i++)); do
+        read -r left <$group/cgroup.procs || return 0
+        sleep 0.02
     done
-    # blkfilter stays loaded, with nobody using it: loading and unloading it costs seconds here, and has its own tests.
-    if grep -q '^blksnap ' /proc/modules; then
-        rmmod blksnap 2>/dev/null || { sleep 0.5; rmmod blksnap 2>/dev/null; }
+    reason="a program cannot be ended: $(cat "/proc/$left/comm" "/proc/$left/wchan" 2>&1 | tr '\n' ' ')"
+    return 1
+}
+
+# Unmounts what is below the folders of the tests, the last first.
+unmount() {
+    local mounts i point
+    mapfile -t mounts </proc/mounts
+    for ((i = ${#mounts[@]} - 1; i >= 0; i--)); do
+        point=${mounts[i]#* }
+        case ${point%% *} in $work/* | /mnt/*) umount "${point%% *}" 2>/dev/null ;; esac
+    done
+}
+
+# Devices made by the test.
+remove_devices() {
+    local dm=(/sys/block/dm-*) loops=(/sys/block/loop*/loop) mdstat device
+    mapfile -t mdstat </proc/mdstat
+    if [ -d "${dm[0]}" ] || [ -d "${loops[0]}" ] || [[ ${mdstat[*]} == *active* ]]; then
+        udevadm settle -t 5
+        [[ ${mdstat[*]} != *active* ]] || mdadm --stop --scan >/dev/null 2>&1
+        [ ! -d "${dm[0]}" ] || dmsetup remove_all -f >/dev/null 2>&1
+        [ ! -d "${loops[0]}" ] || losetup -D
     fi
-    grep -q : /proc/mdstat 2>/dev/null && mdadm --stop --scan >/dev/null 2>&1
-    [ -z "$(ls /sys/block | grep '^dm-')" ] || dmsetup remove_all -f >/dev/null 2>&1
-    losetup -D 2>/dev/null
-    for device in scsi_debug null_blk brd; do [ ! -d /sys/module/$device ] || rmmod $device 2>/dev/null; done
-    rm -rf /tmp/work
-    for device in a b c d; do
-        device=$(readlink -f /dev/disk/by-id/virtio-$device)
-        dd if=/dev/zero of="$device" bs=128k count=1 oflag=direct status=none
-        [ ! -b "${device}1" ] || blockdev --rereadpt "$device" 2>/dev/null
+    for device in scsi_debug null_blk brd zram; do [ ! -d /sys/module/$device/holders ] || rmmod $device 2>/dev/null; done
+}
+
+remove_modules() {
+    local module
+    for module in blksnap blkfilter; do
+        [ ! -d /sys/module/$module ] || rmmod $module 2>/tmp/rmmod || { reason="after it: $(head -n 1 /tmp/rmmod)" && return 1; }
     done
-    udevadm settle -t 5
-    ! grep -q '^blksnap ' /proc/modules && { [ ! -d /sys/module/blkfilter ] || [ "$(cat /sys/module/blkfilter/refcnt)" = 0 ]; }
+}
+
+# Takes away whatever a test left; false, with a reason, when something is wrong.
+reset() {
+    local name=$1 failed=$2 device said= swaps
+    for device in /sys/block/dm-*/dm/suspended; do
+        [ ! -e "$device" ] || [ "$(<"$device")" = 0 ] || dmsetup resume "$(<"${device%suspended}name")"
+    done
+    end_programs || return
+    mapfile -t swaps </proc/swaps
+    [ ${#swaps[@]} -lt 2 ] || swapoff -a
+    echo 0 >/proc/sys/vm/nr_hugepages
+    unmount
+    said=$(tidy "$here/complaints.txt" "${disks[@]}" 2>&1)
+    if [ -n "$said" ]; then reason=${said//$'\n'/; }; fi
+    unmount
+    remove_devices
+    rm -rf $work
+    mkdir $work
+    [ -z "$said" ] || return
+    case $name in t_load*) since=8 ;; esac
+    if [ $((++since)) -lt 8 ] && [ "$failed" = 0 ]; then return; fi
+    since=0
+    remove_modules
 }
 
 one() {
-    local file=$1 name=$2 begin=$EPOCHREALTIME code reason line seconds
-    mkdir -p /tmp/work
+    local file=$1 name=$2 begin=${EPOCHREALTIME/./} code reason='' time
     echo "TEST $name" >/dev/kmsg
-    timeout -k 5 "${TEST_SECONDS:-60}" bash -c '
+    case $name in t_load*) remove_modules ;; *) [ -d /sys/module/blksnap ] || modprobe blksnap ;; esac
+    timeout -k 5 "$seconds" bash -c '
+        echo $$ >"$4/cgroup.procs"
         . "$1/lib.sh"
         trap '\''code=$?; [ -s $W/reason ] || echo "line $LINENO: $BASH_COMMAND ($code)" >$W/reason'\'' ERR
-        [ "${2#t_load}" != "$2" ] || modprobe blksnap
-        . "$3"
+        . "$1/$3"
         "$2"
-    ' test "$here" "$name" "$file" >/tmp/test.out 2>&1
+    ' test "$here" "$name" "$file" $group >/tmp/test.out 2>&1
     code=$?
-    reason=$(head -c 300 /tmp/work/reason 2>/dev/null | tr '\n' ' ')
-    if [ $code = 124 ] || [ $code = 137 ]; then reason="hung: stopped after ${TEST_SECONDS:-60} s"; fi
-    if ! reset && [ $code = 0 ]; then code=1 reason="the modules cannot be removed after it"; fi
-    line=$(dmesg | awk -v mark="TEST $name" 'index($0, mark) { text = ""; next } { text = text "\n" $0 } END { print text }' |
-        grep -E "$bad" | head -n 1)
-    if [ -n "$line" ]; then code=1 reason="kernel log: $line"; fi
-    seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+    if [ -s $work/reason ]; then reason=$(head -c 300 $work/reason | tr '\n' ' '); fi
+    if [ $code = 124 ] || [ $code = 137 ]; then reason="hung: stopped after $seconds s"; fi
+    reset "$name" $code || { [ $code != 0 ] && [ $code != 77 ]; } || code=1
+    time=$((${EPOCHREALTIME/./} - begin))
+    printf -v time '%d.%d s' $((time / 1000000)) $((time / 100000 % 10))
     case $code in
-    0) echo "PASS ${name#t_} ($seconds s)" ;;
+    0) echo "PASS ${name#t_} ($time)" ;;
     77) echo "SKIP ${name#t_} $reason" ;;
     *)
         echo "FAIL ${name#t_} ${reason:-exit $code}"
@@ -70,12 +106,11 @@ one() {
     esac
 }
 
-modprobe -a loop dm-mod 2>/dev/null
+exec 9</dev/kmsg
+mkdir -p $group $work
+since=0
+modprobe -a loop dm-mod md-mod 2>/dev/null
 echo "machine up for $(cut -d" " -f1 /proc/uptime) s"
-for file in "$here"/[0-9]*.sh; do
-    for name in $(sed -n 's/^\(t_[a-z0-9_]*\)() {.*/\1/p' "$file"); do
-        case $name in *$pattern*) ;; *) continue ;; esac
-        [ $((count++ % guests)) -ne "$guest" ] || one "$file" "$name"
-    done
-done
+while echo NEXT && read -r file name && [ "$file" != END ]; do one "$file" "$name"; done
+remove_modules || echo "FAIL remove_modules $reason"
 echo "END OF TESTS"

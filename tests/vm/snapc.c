@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ATTACH 0xc030128eu /* _IOWR(0x12, 142, 48 bytes) */
@@ -200,6 +201,56 @@ static int on_device(const char *verb, int argc, char **argv)
 	return -1;
 }
 
+static unsigned long long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* All steps of a snapshot. Prints its id, the time before and after the take, and the images' device nodes. */
+static int whole_snapshot(int fd, int argc, char **argv)
+{
+	struct open_ours o = { .size = sizeof(o), .store = strcmp(argv[2], "memory") != 0, .limit = strtoull(argv[3], NULL, 0) };
+	unsigned long long before, after;
+
+	o.path = o.store ? (uintptr_t)argv[2] : 0;
+	if (ioctl(fd, OPEN, &o))
+		return fail();
+	for (int i = 4; i < argc; i++) {
+		int disk = device(argv[i]);
+		struct attach a = { .opt = 0 };
+
+		named(a.name);
+		if ((ioctl(disk, ATTACH, &a) && errno != EALREADY) || do_ctl(disk, 3, o.id, 16))
+			return fail();
+		close(disk);
+	}
+	before = now();
+	if (ioctl(fd, TAKE, o.id))
+		return fail();
+	after = now();
+	for (int i = 0; i < 16; i++)
+		printf("%02x", o.id[i]);
+	printf(" %llu %llu", before, after);
+	for (int i = 4; i < argc; i++) {
+		struct info info = { 0 };
+		char node[48];
+		int disk = device(argv[i]);
+
+		if (do_ctl(disk, 4, &info, sizeof(info)))
+			return fail();
+		close(disk);
+		snprintf(node, sizeof(node), "/dev/%.32s", info.image);
+		for (int wait = 0; access(node, F_OK) && wait < 500; wait++)
+			usleep(10000);
+		printf(" %s", node);
+	}
+	printf("\n");
+	return 0;
+}
+
 static int on_control(const char *verb, int argc, char **argv)
 {
 	int fd = controller();
@@ -233,6 +284,8 @@ static int on_control(const char *verb, int argc, char **argv)
 			pause();
 		return 0;
 	}
+	if (!strcmp(verb, "snapshot")) /* memory|PATH BYTES DEVICE… */
+		return argc > 4 ? whole_snapshot(fd, argc, argv) : -1;
 	if (!strcmp(verb, "stat")) {
 		struct stat_ours s = { .size = sizeof(s) };
 

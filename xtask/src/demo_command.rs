@@ -217,7 +217,7 @@ exec bash /host/demo.sh
         programs: list.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
     };
-    let outcome = vm::run(setup, &spec, on_line)?;
+    let outcome = vm::run(setup, &spec, &mut |line, _| on_line(line))?;
     let disks = outcome.dir.join("disks");
     if share.join("demo/figures/backup.sums").is_file() {
         let mut tar = Command::new("tar");

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 use crate::setup::Setup;
 use crate::{apt, modules, programs, sh};
 
+/// Where udev finds what it is to do with images.
+const RULES: &str = "/etc/udev/rules.d/59-blksnap.rules";
+
 /// The running kernel, as `uname -r` says it.
 pub(crate) fn release() -> Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?
@@ -54,6 +57,12 @@ pub(crate) fn install(setup: &Setup) -> Result<()> {
         )?;
     }
     sh::run(sh::privileged("depmod").arg(&release))?;
+    sh::run(
+        sh::privileged("install")
+            .args(["-D", "-m644"])
+            .arg(sh::root().join("kernel/udev/59-blksnap.rules"))
+            .arg(RULES),
+    )?;
     let command = list
         .iter()
         .find(|p| p.ends_with("blksnap"))
@@ -80,7 +89,7 @@ pub(crate) fn remove() -> Result<()> {
             sh::run(sh::privileged("depmod").arg(entry.file_name()))?;
         }
     }
-    sh::run(sh::privileged("rm").args(["-f", "/usr/local/bin/blksnap"]))?;
+    sh::run(sh::privileged("rm").args(["-f", "/usr/local/bin/blksnap", RULES]))?;
     sh::say("removed (modules that are loaded stay until `rmmod blksnap blkfilter`)");
     Ok(())
 }

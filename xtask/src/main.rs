@@ -6,6 +6,7 @@ mod cache;
 mod check_command;
 mod demo_command;
 mod guest;
+mod guest_tests;
 mod host;
 mod klog;
 mod modules;

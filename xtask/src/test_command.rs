@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cargo xtask test`: every test there is, one verdict line each, and the count of them as the last line.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::setup::{self, Setup};
-use crate::tools::Kernel;
-use crate::vm::{self, Disk, Spec};
-use crate::{cache, modules, programs, sh};
+use crate::{guest_tests, sh};
 
 /// Runs the tests.
 #[derive(Args, Debug)]
@@ -27,33 +21,46 @@ pub(crate) struct Arguments {
     /// Only the tests of the crates
     #[arg(long, conflicts_with = "vm")]
     cargo: bool,
-    /// Of the tests in virtual machines, only those whose names hold this
-    #[arg(long, default_value = "")]
-    name: String,
-    /// In so many virtual machines at once, each with its share of a kernel's tests
-    #[arg(long, default_value_t = 2)]
-    guests: usize,
+    #[command(flatten)]
+    guests: guest_tests::Options,
 }
 
 /// What was counted.
 #[derive(Debug, Default)]
-struct Tally {
-    passed: u32,
-    failed: Vec<String>,
-    skipped: u32,
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) failed: Vec<String>,
+    pub(crate) skipped: u32,
 }
 
 impl Tally {
-    fn add(&mut self, other: Tally) {
+    pub(crate) fn add(&mut self, other: Tally) {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped += other.skipped;
     }
 
-    fn fail(&mut self, text: impl Into<String>) {
+    pub(crate) fn fail(&mut self, text: impl Into<String>) {
         let text = text.into();
         println!("FAIL {text}");
         self.failed.push(text);
+    }
+}
+
+impl Tally {
+    /// Prints what failed, and the count as the last line; true when nothing failed.
+    pub(crate) fn end(&self) -> bool {
+        println!();
+        for failed in &self.failed {
+            println!("FAIL {failed}");
+        }
+        println!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped
+        );
+        self.failed.is_empty()
     }
 }
 
@@ -64,19 +71,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         cargo_tests(&mut tally)?;
     }
     if !arguments.cargo {
-        vm_tests(arguments, &mut tally)?;
+        guest_tests::run(&arguments.kernel, &arguments.guests, &mut tally)?;
     }
-    println!();
-    for failed in &tally.failed {
-        println!("FAIL {failed}");
-    }
-    println!(
-        "{} passed, {} failed, {} skipped",
-        tally.passed,
-        tally.failed.len(),
-        tally.skipped
-    );
-    Ok(tally.failed.is_empty())
+    Ok(tally.end())
 }
 
 fn cargo() -> Command {
@@ -182,150 +179,6 @@ fn count(line: &str, tally: &mut Tally) {
         "SKIP" => tally.skipped += 1,
         _ => {}
     }
-}
-
-/// The disks of the guests that run the tests.
-fn disks() -> Vec<Disk> {
-    [("a", 32), ("b", 32), ("c", 512), ("d", 512)]
-        .map(|(serial, mib): (&str, u64)| Disk {
-            serial: serial.into(),
-            bytes: mib << 20,
-        })
-        .to_vec()
-}
-
-fn vm_tests(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
-    let setup = setup::ensure(false)?;
-    let kernels = setup.chosen(&arguments.kernel)?;
-    sh::say("building the commands for the guests");
-    let mut list = match programs::build() {
-        Ok(list) => list,
-        Err(error) => {
-            tally.fail(format!("the commands for the guests: {error:#}"));
-            return Ok(());
-        }
-    };
-    list.push(client(&setup)?);
-    for kernel in &kernels {
-        if let Err(error) = modules::build(&setup, std::slice::from_ref(kernel)) {
-            tally.fail(format!("{}: {error:#}", kernel.series));
-            continue;
-        }
-        one_kernel(&setup, kernel, &list, arguments, tally)?;
-    }
-    Ok(())
-}
-
-/// The foreign client, built by the tools tree's compiler.
-pub(crate) fn client(setup: &Setup) -> Result<PathBuf> {
-    let out = sh::target().join("vm-tests/snapc");
-    fs::create_dir_all(out.parent().context("no folder")?)?;
-    let mut command = setup.tree.command("gcc-14")?;
-    command
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
-        .arg(&out)
-        .arg(sh::root().join("tests/vm/snapc.c"));
-    sh::run_logged(&mut command, &sh::target().join("vm-tests/snapc.log"))?;
-    Ok(out)
-}
-
-/// All tests of a kernel, shared out to guests that run side by side.
-fn one_kernel(
-    setup: &Setup,
-    kernel: &Kernel,
-    list: &[PathBuf],
-    arguments: &Arguments,
-    tally: &mut Tally,
-) -> Result<()> {
-    let guests = arguments.guests.max(1);
-    sh::say(format!(
-        "tests in {guests} virtual machines with {}",
-        kernel.release
-    ));
-    let begin = Instant::now();
-    let mut sum = Tally::default();
-    let runs: Vec<Result<Tally>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..guests)
-            .map(|guest| {
-                scope.spawn(move || one_guest(setup, kernel, list, &arguments.name, guest, guests))
-            })
-            .collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
-        joined
-            .map(|run| run.unwrap_or_else(|_| Err(anyhow!("the thread of a guest panicked"))))
-            .collect()
-    });
-    for run in runs {
-        sum.add(run?);
-    }
-    sh::say(format!(
-        "{}: {} passed in {:.0} s",
-        kernel.series,
-        sum.passed,
-        begin.elapsed().as_secs_f64()
-    ));
-    tally.add(sum);
-    Ok(())
-}
-
-fn one_guest(
-    setup: &Setup,
-    kernel: &Kernel,
-    list: &[PathBuf],
-    name: &str,
-    guest: usize,
-    guests: usize,
-) -> Result<Tally> {
-    let mut tally = Tally::default();
-    let series = &kernel.series;
-    let claim = vm::claim(&format!("test-{series}"))?;
-    let tests = vm::share(&claim.name).join("tests");
-    cache::remove_tree(&tests)?;
-    fs::create_dir_all(&tests)?;
-    for entry in fs::read_dir(sh::root().join("tests/vm"))? {
-        sh::copy_into(&entry?.path(), &tests)?;
-    }
-    let spec = Spec {
-        name: claim.name.clone(),
-        kernel,
-        memory_mib: 1536,
-        cpus: 2,
-        timeout: Duration::from_secs(900),
-        disks: disks(),
-        append: String::new(),
-        script: format!(
-            "exec bash /host/tests/run.sh {} {guest} {guests}\n",
-            crate::vm_command::quote(name)
-        ),
-        programs: list.to_vec(),
-        modules: Some(modules::folder(kernel).join("guest")),
-    };
-    let mut ended = false;
-    let mut failed = Vec::new();
-    let (mut passed, mut skipped) = (0, 0);
-    let outcome = vm::run(setup, &spec, &mut |line| {
-        println!("  {series}  {line}");
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match word {
-            "PASS" => passed += 1,
-            "FAIL" => failed.push(format!("{series}: {rest}")),
-            "SKIP" => skipped += 1,
-            "END" => ended = true,
-            _ => {}
-        }
-    })?;
-    tally.passed += passed;
-    tally.skipped += skipped;
-    let blamed = failed.iter().any(|f| f.contains("kernel log"));
-    tally.failed.append(&mut failed);
-    if !ended || (outcome.complaint.is_some() && !blamed) {
-        let why = outcome
-            .failure()
-            .unwrap_or_else(|| "the tests did not come to their end".into());
-        tally.fail(format!("{series}: {why}"));
-    }
-    let _ = fs::remove_dir_all(outcome.dir.join("disks"));
-    Ok(tally)
 }
 
 #[cfg(test)]

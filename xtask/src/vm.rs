@@ -3,12 +3,12 @@
 //!
 //! The guest has two serial lines. The first is the kernel's console, kept in `kernel.log`. The second is the
 //! script's output, handed to the caller as it comes and kept in `output.log`; its last line is `@@END NONCE CODE`.
-//! A run without that line has crashed or hung.
+//! A run without that line has crashed or hung. What the caller writes is the script's to read from `/dev/ttyS1`.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -81,6 +81,45 @@ impl Outcome {
     }
 }
 
+/// A guest that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    input: ChildStdin,
+    process: u32,
+}
+
+impl Live {
+    /// A line for the script to read from `/dev/ttyS1`. A guest that is gone shows by itself.
+    pub(crate) fn answer(&mut self, line: &str) {
+        let _ = writeln!(self.input, "{line}").and_then(|()| self.input.flush());
+    }
+
+    /// Seconds of processor time that the guest has taken from this machine until now.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        cpu_ticks(self.process) as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+}
+
+/// Ticks of processor time of a process and all below it.
+fn cpu_ticks(process: u32) -> u64 {
+    let dir = format!("/proc/{process}");
+    let stat = fs::read_to_string(format!("{dir}/stat")).unwrap_or_default();
+    // After the name in brackets: the state is the first word, utime the 12th, stime the 13th.
+    let words = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let own: u64 = words
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .flat_map(str::parse::<u64>)
+        .sum();
+    let below = fs::read_to_string(format!("{dir}/task/{process}/children")).unwrap_or_default();
+    own + below
+        .split_whitespace()
+        .flat_map(str::parse)
+        .map(cpu_ticks)
+        .sum::<u64>()
+}
+
 /// A run's name, held as long as this lives: two runs at once get two folders.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -112,11 +151,14 @@ pub(crate) fn share(name: &str) -> PathBuf {
     sh::target().join("vm").join(name).join("share")
 }
 
+/// What `make install` gives to udev, the guest's has, too.
+const RULES: &str = "mkdir -p /run/udev/rules.d && cp /repo/kernel/udev/*.rules /run/udev/rules.d/ && udevadm control --reload\n";
+
 /// Runs a guest to its end.
 pub(crate) fn run(
     setup: &Setup,
     spec: &Spec<'_>,
-    on_line: &mut dyn FnMut(&str),
+    on_line: &mut dyn FnMut(&str, &mut Live),
 ) -> Result<Outcome> {
     let dir = sh::target().join("vm").join(&spec.name);
     let share = dir.join("share");
@@ -137,7 +179,7 @@ pub(crate) fn run(
         SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos()
     );
     fs::write(share.join("nonce"), format!("{nonce}\n"))?;
-    fs::write(share.join("run"), &spec.script)?;
+    fs::write(share.join("run"), format!("{RULES}{}", spec.script))?;
     cache::remove_tree(&share.join("bin"))?;
     for program in &spec.programs {
         sh::copy_into(program, &share.join("bin"))?;
@@ -200,11 +242,15 @@ pub(crate) fn run(
     let start = Instant::now();
     let mut log = File::create(dir.join("output.log"))?;
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::create(dir.join("qemu.log"))?)
         .spawn()
         .context("cannot start the guest")?;
+    let mut live = Live {
+        input: child.stdin.take().context("no input")?,
+        process: child.id(),
+    };
     let mut code = None;
     let mut reader = BufReader::new(child.stdout.take().context("no output")?);
     let mut line = Vec::new();
@@ -223,7 +269,7 @@ pub(crate) fn run(
             continue;
         }
         writeln!(log, "{:8.2} {text}", start.elapsed().as_secs_f32())?;
-        on_line(text);
+        on_line(text, &mut live);
     }
     let status = child.wait()?;
     // `timeout` says 124, or 137 when it had to kill.

@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         programs: list,
         modules: folder.is_dir().then_some(folder),
     };
-    let outcome = vm::run(&setup, &spec, &mut |line| println!("{line}"))?;
+    let outcome = vm::run(&setup, &spec, &mut |line, _| println!("{line}"))?;
     if arguments.dmesg {
         print!(
             "{}",

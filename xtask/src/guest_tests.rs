@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The tests of `tests/vm`, in guests. The guests of a kernel run side by side, and each asks for its next test when it
+//! is done with one, so that they end together. A guest that dies or hangs fails the test it was at, and another guest
+//! goes on with the rest.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+
+use crate::setup::{self, Setup};
+use crate::test_command::Tally;
+use crate::tools::Kernel;
+use crate::vm::{self, Disk, Spec};
+use crate::{cache, modules, programs, sh};
+
+/// Which tests, and where.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Of the tests in virtual machines, only those whose names hold this (or one of several, with | between)
+    #[arg(long, default_value = "")]
+    name: String,
+    /// In so many virtual machines at once
+    #[arg(long, default_value_t = 2)]
+    guests: usize,
+}
+
+/// A test: its file, and its function there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Job {
+    file: String,
+    name: String,
+}
+
+/// What the guests of a kernel share.
+struct Round<'a> {
+    setup: &'a Setup,
+    kernel: &'a Kernel,
+    programs: &'a [PathBuf],
+    jobs: Mutex<VecDeque<Job>>,
+    times: Mutex<Vec<Time>>,
+}
+
+/// What a test took, in seconds: by the guest's clock, and of this machine's processors.
+struct Time {
+    name: String,
+    wall: f64,
+    cpu: f64,
+}
+
+/// Runs them on these kernels, or on all.
+pub(crate) fn run(names: &[String], options: &Options, tally: &mut Tally) -> Result<()> {
+    let setup = setup::ensure(false)?;
+    let kernels = setup.chosen(names)?;
+    sh::say("building the commands for the guests");
+    let mut list = match programs::build() {
+        Ok(list) => list,
+        Err(error) => {
+            tally.fail(format!("the commands for the guests: {error:#}"));
+            return Ok(());
+        }
+    };
+    list.extend(helpers(&setup)?);
+    for kernel in &kernels {
+        if let Err(error) = modules::build(&setup, std::slice::from_ref(kernel)) {
+            tally.fail(format!("{}: {error:#}", kernel.series));
+            continue;
+        }
+        one_kernel(&setup, kernel, &list, options, tally)?;
+    }
+    Ok(())
+}
+
+/// The foreign client and the one that tidies up, built by the tools tree's compiler.
+pub(crate) fn helpers(setup: &Setup) -> Result<Vec<PathBuf>> {
+    let dir = sh::target().join("vm-tests");
+    fs::create_dir_all(&dir)?;
+    let mut built = Vec::new();
+    for name in ["snapc", "tidy"] {
+        let out = dir.join(name);
+        let mut command = setup.tree.command("gcc-14")?;
+        command
+            .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&out)
+            .arg(sh::root().join(format!("tests/vm/{name}.c")));
+        sh::run_logged(&mut command, &dir.join(format!("{name}.log")))?;
+        built.push(out);
+    }
+    Ok(built)
+}
+
+/// The tests of a file, in its order: the lines `t_NAME() {`, and whether a comment says `long`.
+fn tests_of(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    text.lines().filter_map(|line| {
+        let (name, rest) = line.split_once("() {")?;
+        let word = name.strip_prefix("t_")?;
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.chars()
+            .all(good)
+            .then_some((rest.trim() == "# long", name))
+    })
+}
+
+/// All tests whose names hold one of the words: the long ones first, then by file.
+fn jobs(words: &str) -> Result<VecDeque<Job>> {
+    let dir = sh::root().join("tests/vm");
+    let mut files: Vec<String> = fs::read_dir(&dir)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()) && name.ends_with(".sh"))
+        .collect();
+    files.sort();
+    let (mut first, mut rest) = (VecDeque::new(), VecDeque::new());
+    for file in files {
+        let text = fs::read_to_string(dir.join(&file))?;
+        for (long, name) in tests_of(&text) {
+            if words.split('|').any(|word| name.contains(word)) {
+                let job = Job {
+                    file: file.clone(),
+                    name: name.to_owned(),
+                };
+                if long { &mut first } else { &mut rest }.push_back(job);
+            }
+        }
+    }
+    first.append(&mut rest);
+    Ok(first)
+}
+
+fn one_kernel(
+    setup: &Setup,
+    kernel: &Kernel,
+    programs: &[PathBuf],
+    options: &Options,
+    tally: &mut Tally,
+) -> Result<()> {
+    let round = Round {
+        setup,
+        kernel,
+        programs,
+        jobs: Mutex::new(jobs(&options.name)?),
+        times: Mutex::default(),
+    };
+    let count = lock(&round.jobs).len();
+    let guests = options.guests.clamp(1, count.max(1));
+    sh::say(format!(
+        "{count} tests in {guests} virtual machines with {}",
+        kernel.release
+    ));
+    let begin = Instant::now();
+    let mut sum = Tally::default();
+    let runs: Vec<Result<Tally>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..guests)
+            .map(|_| scope.spawn(|| round.guests()))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|run| run.unwrap_or_else(|_| Err(anyhow!("the thread of a guest panicked"))))
+            .collect()
+    });
+    for run in runs {
+        sum.add(run?);
+    }
+    let times = round.table()?;
+    sh::say(format!(
+        "{}: {} passed in {:.0} s; {times}",
+        kernel.series,
+        sum.passed,
+        begin.elapsed().as_secs_f64(),
+    ));
+    tally.add(sum);
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Round<'_> {
+    /// Writes the table of times, the dearest first, to `target/vm/times-SERIES.txt`, and says the sums.
+    fn table(&self) -> Result<String> {
+        let mut times = lock(&self.times);
+        times.sort_by(|a, b| b.cpu.total_cmp(&a.cpu));
+        let sum = |get: fn(&Time) -> f64| times.iter().map(get).sum::<f64>();
+        let (wall, cpu) = (sum(|t| t.wall), sum(|t| t.cpu));
+        let mut text = String::from("seconds  processor seconds  test\n");
+        for time in times.iter() {
+            text += &format!("{:7.1} {:18.1}  {}\n", time.wall, time.cpu, time.name);
+        }
+        text += &format!("{wall:7.1} {cpu:18.1}  all\n");
+        let file = sh::target().join(format!("vm/times-{}.txt", self.kernel.series));
+        fs::write(&file, text)?;
+        Ok(format!(
+            "{wall:.0} s of tests, {cpu:.0} s of processor time, in {}",
+            file.display()
+        ))
+    }
+
+    /// One guest, and another in its place as long as one dies and there are tests.
+    fn guests(&self) -> Result<Tally> {
+        let mut tally = Tally::default();
+        loop {
+            let whole = self.guest(&mut tally)?;
+            if whole || lock(&self.jobs).is_empty() || tally.failed.len() > 5 {
+                return Ok(tally);
+            }
+        }
+    }
+
+    /// Runs tests in a guest until there are none left; false when it did not come to its end.
+    fn guest(&self, tally: &mut Tally) -> Result<bool> {
+        let series = &self.kernel.series;
+        let claim = vm::claim(&format!("test-{series}"))?;
+        let tests = vm::share(&claim.name).join("tests");
+        cache::remove_tree(&tests)?;
+        fs::create_dir_all(&tests)?;
+        for entry in fs::read_dir(sh::root().join("tests/vm"))? {
+            sh::copy_into(&entry?.path(), &tests)?;
+        }
+        let spec = Spec {
+            name: claim.name.clone(),
+            kernel: self.kernel,
+            memory_mib: 1536,
+            cpus: 2,
+            timeout: Duration::from_secs(900),
+            disks: disks(),
+            append: String::new(),
+            script: format!(
+                "TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
+                120
+            ),
+            programs: self.programs.to_vec(),
+            modules: Some(modules::folder(self.kernel).join("guest")),
+        };
+        let mut ended = false;
+        // Processor time when the last test ended.
+        let mut cpu = 0.0;
+        let mut at: Option<Job> = None;
+        let mut failed = Vec::new();
+        let (mut passed, mut skipped) = (0, 0);
+        let outcome = vm::run(self.setup, &spec, &mut |line, live| {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match word {
+                "NEXT" => {
+                    if cpu == 0.0 {
+                        cpu = live.cpu_seconds();
+                        lock(&self.times).push(Time {
+                            name: "(a guest's start)".into(),
+                            wall: 0.0,
+                            cpu,
+                        });
+                    }
+                    at = lock(&self.jobs).pop_front();
+                    let answer = at
+                        .as_ref()
+                        .map_or("END".into(), |job| format!("{} {}", job.file, job.name));
+                    live.answer(&answer);
+                    return;
+                }
+                "PASS" => {
+                    passed += 1;
+                }
+                "FAIL" => failed.push(format!("{series}: {rest}")),
+                "SKIP" => skipped += 1,
+                "END" => ended = true,
+                _ => {}
+            }
+            if ["PASS", "FAIL", "SKIP"].contains(&word) {
+                at = None;
+                let now = live.cpu_seconds();
+                lock(&self.times).push(Time {
+                    name: rest.split(' ').next().unwrap_or_default().into(),
+                    wall: seconds(rest),
+                    cpu: now - cpu,
+                });
+                cpu = now;
+            }
+            println!("  {series}  {line}");
+        })?;
+        tally.passed += passed;
+        tally.skipped += skipped;
+        let blamed = failed.iter().any(|f| f.contains("kernel log"));
+        tally.failed.append(&mut failed);
+        if !ended || (outcome.complaint.is_some() && !blamed) {
+            let test = at.map_or(String::new(), |job| format!(" {}:", job.name));
+            let why = outcome
+                .failure()
+                .unwrap_or_else(|| "the tests did not come to their end".into());
+            tally.fail(format!("{series}:{test} {why}"));
+        }
+        let _ = fs::remove_dir_all(outcome.dir.join("disks"));
+        Ok(ended)
+    }
+}
+
+/// The seconds of `name (1.2 s)`.
+fn seconds(text: &str) -> f64 {
+    let rest = text.split_once(" (").map_or("", |(_, rest)| rest);
+    let number = rest.strip_suffix(" s)").map(str::parse);
+    number.and_then(Result::ok).unwrap_or(0.0)
+}
+
+/// The disks of the guests.
+fn disks() -> Vec<Disk> {
+    [("a", 32), ("b", 32), ("c", 512), ("d", 512)]
+        .map(|(serial, mib): (&str, u64)| Disk {
+            serial: serial.into(),
+            bytes: mib << 20,
+        })
+        .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_found_in_the_files() {
+        let text = "helper() {\nt_one() {\n  t_two() {\nt_three_4() { # long\nt_five() { true; }\n";
+        let found: Vec<_> = tests_of(text).collect();
+        assert_eq!(
+            found,
+            [(false, "t_one"), (true, "t_three_4"), (false, "t_five")]
+        );
+        assert_eq!(
+            (seconds("one (1.5 s)"), seconds("one line 3: x (1)")),
+            (1.5, 0.0)
+        );
+    }
+}
