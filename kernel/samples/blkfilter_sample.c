@@ -3,7 +3,7 @@
  * A block layer filter in C, as an example and as the test subject of blkfilter.ko.
  *
  * It is attached by the name "sample". It counts the bios it is shown, and holds each once when the parameter `hold` is set: a
- * work item sends it on. Commands of BLKFILTER_CTL:
+ * work item sends it on, `delay_ms` later, and the newest first when `reverse` is set. Commands of BLKFILTER_CTL:
  *
  *	0	out { u64 shown, sectors, held, sent }
  *	1	closes the gate and waits, at most as many milliseconds as opt's u32 says, until nothing is in flight
@@ -22,6 +22,12 @@
 static bool hold;
 module_param(hold, bool, 0644);
 MODULE_PARM_DESC(hold, "hold each bio, and send it on by a work item");
+static unsigned int delay_ms;
+module_param(delay_ms, uint, 0644);
+MODULE_PARM_DESC(delay_ms, "how long the first of those held waits, in milliseconds");
+static bool reverse;
+module_param(reverse, bool, 0644);
+MODULE_PARM_DESC(reverse, "the newest of those held is sent on first");
 
 struct sample {
 	struct blkfilter_dev *fdev;
@@ -29,14 +35,14 @@ struct sample {
 	bool stay;
 	spinlock_t lock;
 	struct bio_list list;
-	struct work_struct work;
+	struct delayed_work work;
 };
 
 static struct workqueue_struct *sample_wq;
 
 static void sample_send(struct work_struct *work)
 {
-	struct sample *sample = container_of(work, struct sample, work);
+	struct sample *sample = container_of(to_delayed_work(work), struct sample, work);
 	struct bio_list list;
 	struct bio *bio;
 
@@ -61,7 +67,7 @@ static int sample_attach(struct blkfilter_dev *fdev, struct block_device *bdev, 
 		return -ENOMEM;
 	sample->fdev = fdev;
 	spin_lock_init(&sample->lock);
-	INIT_WORK(&sample->work, sample_send);
+	INIT_DELAYED_WORK(&sample->work, sample_send);
 	*priv = sample;
 	return 0;
 }
@@ -76,8 +82,8 @@ static void sample_detach(void *priv)
 	struct sample *sample = priv;
 
 	/* Nothing is shown any more; what is held goes on. */
-	queue_work(sample_wq, &sample->work);
-	flush_work(&sample->work);
+	mod_delayed_work(sample_wq, &sample->work, 0);
+	flush_delayed_work(&sample->work);
 	kfree(sample);
 }
 
@@ -133,9 +139,12 @@ static int sample_submit(void *priv, struct bio *bio, u64 sector, u64 sectors, u
 
 	atomic64_inc(&sample->held);
 	spin_lock_irqsave(&sample->lock, irq);
-	bio_list_add(&sample->list, bio);
+	if (READ_ONCE(reverse))
+		bio_list_add_head(&sample->list, bio);
+	else
+		bio_list_add(&sample->list, bio);
 	spin_unlock_irqrestore(&sample->lock, irq);
-	queue_work(sample_wq, &sample->work);
+	queue_delayed_work(sample_wq, &sample->work, msecs_to_jiffies(READ_ONCE(delay_ms)));
 	return BLKFILTER_HOLD;
 }
 

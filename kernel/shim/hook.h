@@ -5,34 +5,59 @@
 #ifndef BSK_HOOK_H
 #define BSK_HOOK_H
 
+#include <linux/atomic.h>
 #include <linux/blk-filter.h>
+#include <linux/blk_types.h>
 #include "shim.h"
 
-struct bsk_wrap;
 struct bsk_work;
 
 /* ---- hook_bio.c: every bio on its way ---- */
-/* Rust: a bio that changes sectors of a disk; atomic, preemption off. sector is the disk's. true: it is held. */
-bool bsr_bio(void *disk, struct bio *bio, u64 sector, u64 sectors, unsigned long caller, u32 cpu);
-void bsk_watch(bool on);		/* atomic; off: the hook on bios makes one test and returns */
-void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors);	/* atomic; where it goes, on the disk */
-void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on, unseen; may wait and poll are cleared */
+#define BSK_DISK_SHIFT	10	/* the lists below are found by these eight bits of a disk's address */
+/* Rust: lists of attachments by disk; an empty one says that nobody asks for the disk's bios. */
+extern void *bsr_disks[256];
+/*
+ * Rust: a bio that changes sectors of a disk, and its completion; atomic, preemption off. sector is the disk's. The answer is the
+ * completion that counts it off, or one of these.
+ */
+#define BSK_PASS	((bio_end_io_t *)0)
+#define BSK_HELD	((bio_end_io_t *)1)
+bio_end_io_t *bsr_bio(struct bio *bio, void *disk, u64 sector, u64 sectors, bio_end_io_t *end_io);
+bool bsk_submitting(struct bio *bio);
+void bsk_on_submit(void);		/* what ftrace calls */
+void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io);	/* atomic; where it goes, on the disk */
+void bsk_bio_send(struct bio *bio, bio_end_io_t *end_io);	/* sleeps; a held bio goes on; may wait and poll are cleared */
 void bsk_preempt_off(void);		/* atomic */
 void bsk_preempt_on(void);
-u32 bsk_cpu(void);			/* atomic; the CPU we run on, or ran on a moment ago */
-u32 bsk_cpus(void);			/* one more than the highest CPU number */
 
-/* ---- hook_wrap.c: a bio's completion, to count it out ---- */
-/* Rust: a counted bio has ended; atomic, in an RCU read side. */
-void bsr_bio_done(void *owner, u32 cpu);
-int bsk_wrap_init(void);		/* sleeps */
-void bsk_wrap_exit(void);		/* sleeps */
+/* ---- hook_ends.c: a bio's completion, to count it off ---- */
+#define BSK_ENDS	1024
+struct bsk_end {
+	bio_end_io_t *call;		/* what ends the bio */
+	unsigned long __percpu *count;
+	bio_end_io_t *end_io;		/* what it had */
+	void *owner;
+	bio_end_io_t *own;		/* the function of this entry */
+} __aligned(64);
+struct bsk_wrap {
+	bio_end_io_t *end_io;
+	void *private;
+	unsigned long __percpu *count;
+	void *owner;
+};
+extern struct bsk_end bsk_ends[BSK_ENDS];	/* which are in use is Rust's to know */
+int bsk_ends_init(void);		/* sleeps */
+void bsk_ends_exit(void);		/* sleeps */
+u32 bsk_ends_used(void);		/* how many of the entries may be used */
+void bsk_end_set(struct bsk_end *end, bio_end_io_t *end_io, void *count, void *owner);	/* atomic; an entry nobody uses */
 struct bsk_wrap *bsk_wrap_new(bool wait);		/* wait: sleeps and cannot fail; else atomic, NULL when there is no memory */
 void bsk_wrap_free(struct bsk_wrap *wrap);		/* atomic */
-void bsk_wrap_put(struct bsk_wrap *wrap, struct bio *bio, void *owner);	/* atomic; from now on bsr_bio_done(owner) will be called */
-bool bsk_wrapped(const struct bio *bio, const void *owner);		/* atomic */
-void *bsk_wrap_owner(const struct bio *bio);		/* atomic; of the outermost wrap, or NULL */
-void bsk_wrap_undo(struct bio *bio);			/* atomic; takes the outermost wrap off, bsr_bio_done is not called */
+void bsk_wrap_push(void **list, struct bsk_wrap *wrap, void *count, void *owner);	/* atomic; for a bio that is not wrapped yet */
+bool bsk_wrap_pop(void **list, void **owner);		/* atomic; frees one of the list; false: it is empty */
+bio_end_io_t *bsk_wrap_put(void *list, struct bio *bio, bio_end_io_t *end_io);	/* atomic; the completion that the bio is to have */
+/* Atomic; whether *end_io is one of ours: then the owner of its count, and completion and bi_private without it. */
+bool bsk_end_peel(bio_end_io_t **end_io, void **private, void **owner);
+void *bsk_bio_private(struct bio *bio);			/* atomic */
 
 /* ---- hook_held.c: bios that wait, and the worker that sends them ---- */
 void bsr_work(void *ctx);		/* Rust: sleeps */
@@ -50,8 +75,18 @@ void bsk_hook_lock(void);		/* sleeps */
 void bsk_hook_unlock(void);
 void bsk_hook_wait(void);		/* sleeps; lets go of the lock, waits for bsk_hook_wake, takes the lock */
 void bsk_hook_wake(void);		/* under the lock */
-bool bsk_drain_wait(bool (*ready)(void *ctx), void *ctx, u32 ms);	/* sleeps; whether it got ready in time */
+/*
+ * Sleeps until ready says yes, or the time is over: whether it was ready. What other CPUs counted before they last looked at
+ * something that was changed before the call is seen by ready.
+ */
+bool bsk_drain_wait(bool (*ready)(void *ctx), void *ctx, u32 ms);
 void bsk_drain_wake(void);		/* atomic */
+#define bsk_cell(count)	((unsigned long __percpu *)(unsigned long)(count))
+extern atomic_t bsk_drains;		/* who waits; each count taken off wakes them */
+void *bsk_count_new(void);		/* sleeps; a number on each CPU, 0; NULL */
+void bsk_count_free(void *count);	/* sleeps */
+void bsk_count_add(void *count, long n);	/* atomic */
+u64 bsk_count_sum(void *count);		/* atomic; exact when numbers only fall meanwhile and it is 0 */
 void bsk_grace(void);			/* sleeps; everybody who had preemption off has had it on since */
 void bsk_grace_tasks(void);		/* sleeps; every task has slept or left the kernel since */
 
@@ -73,7 +108,7 @@ void bsk_dev_get(struct block_device *bdev);	/* atomic; the structure stays, the
 void bsk_dev_put(struct block_device *bdev);	/* sleeps */
 void *bsk_dev_disk(struct block_device *bdev);
 u64 bsk_dev_first(struct block_device *bdev);
-u64 bsk_dev_end(struct block_device *bdev);	/* first sector behind it; for a whole disk no end */
+const u64 *bsk_dev_sectors(struct block_device *bdev);	/* how many it has now; NULL: a whole disk */
 u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len);
 bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
@@ -125,7 +160,7 @@ struct bsk_hook {
 	const char *function;
 	struct ftrace_ops ops;
 };
-extern struct bsk_hook bsk_hook_bio, bsk_hook_ioctl, bsk_hook_compat_ioctl, bsk_hook_gone;
+extern struct bsk_hook bsk_hook_ioctl, bsk_hook_compat_ioctl, bsk_hook_gone;
 extern unsigned long bsk_text_start, bsk_text_len;
 int bsk_gone_init(void);
 void bsk_gone_exit(void);

@@ -2,70 +2,115 @@
 /*
  * The hook on submit_bio_noacct(): every bio on its way to a driver, before it is remapped from a partition to its disk.
  *
- * It runs inside the ftrace handler and decides there. A bio that passes goes on with nothing of ours on its stack. One that is
- * held has its submitter continue in a function that returns at once. Bios that our own modules send pass unseen: the caller
- * is in their text (the filter's is told from Rust).
+ * ftrace calls bsk_on_submit() directly, without a trampoline of its own: three instructions for a read, seven for a write on a
+ * disk whose list of attachments is empty. Only then bsk_submitting() is called, which decides. A bio that passes goes on with
+ * nothing of ours on its stack. For one that is held the function is left before it has begun: what returns to it returns to
+ * bsk_held(), which returns to its caller.
  */
-#define BSK_HOOK_FTRACE
 #include <linux/bio.h>
 #include <linux/blkdev.h>
-#include <linux/cpumask.h>
+#include <linux/linkage.h>
 #include <linux/preempt.h>
+#include <asm/ibt.h>
+#include <asm/nospec-branch.h>
 #include "hook.h"
 
-static bool bsk_watching __read_mostly;
-
-/* What the submitter of a held bio continues with. */
-static void notrace noinline bsk_held(struct bio *bio)
-{
-	barrier_data(bio);
-}
+#ifndef CALL_DEPTH_ACCOUNT
+#define CALL_DEPTH_ACCOUNT ""
+#endif
+#ifdef CONFIG_FRAME_POINTER
+#define BSK_FRAME	"pushq %rbp\nmovq %rsp, %rbp\n"
+#define BSK_UNFRAME	"popq %rbp\n"
+#else
+#define BSK_FRAME
+#define BSK_UNFRAME
+#endif
 
 static __always_inline u64 bsk_disk_sector(struct bio *bio)
 {
 	return bio->bi_iter.bi_sector + (bio_flagged(bio, BIO_REMAPPED) ? 0 : bio->bi_bdev->bd_start_sect);
 }
 
-static void notrace bsk_on_submit(unsigned long ip, unsigned long caller, struct ftrace_ops *ops, struct ftrace_regs *fregs)
+/* Whether a bio is held. */
+__visible bool notrace bsk_submitting(struct bio *bio)
 {
-	struct bio *bio;
-	bool hold;
+	u64 sectors = bio_sectors(bio);
+	bio_end_io_t *end_io;
 
-	if (!READ_ONCE(bsk_watching))
-		return;
-	bio = (struct bio *)bsk_arg(fregs, 0);
-	if (bio_op(bio) == REQ_OP_READ || !bio_sectors(bio) || bsk_own_text(caller))
-		return;
+	if (!sectors)
+		return false;
 	preempt_disable_notrace();
-	hold = bsr_bio(bio->bi_bdev->bd_disk, bio, bsk_disk_sector(bio), bio_sectors(bio), caller, smp_processor_id());
+	end_io = bsr_bio(bio, bio->bi_bdev->bd_disk, bsk_disk_sector(bio), sectors, bio->bi_end_io);
+	if ((unsigned long)end_io > (unsigned long)BSK_HELD) {
+		bio->bi_end_io = end_io;
+		/* Who polls may stop to, and a bio that is never reaped would be in flight for ever. It completes by interrupt. */
+		bio->bi_opf &= ~REQ_POLLED;
+	}
 	preempt_enable_notrace();
-	if (hold)
-		bsk_divert(fregs, bsk_held);
+	return end_io == BSK_HELD;
 }
 
-struct bsk_hook bsk_hook_bio = {
-	.function = "submit_bio_noacct",
-	.ops = { .func = bsk_on_submit, .flags = BSK_HOOK_FLAGS },
-};
-
-void bsk_watch(bool on)
+/* For the assembler, which knows no structures. */
+static void __used notrace bsk_define_offsets(void)
 {
-	WRITE_ONCE(bsk_watching, on);
+	asm volatile(".set bsk_bi_opf, %c0\n.set bsk_bi_bdev, %c1\n.set bsk_bd_disk, %c2"
+		     : : "i"(offsetof(struct bio, bi_opf)), "i"(offsetof(struct bio, bi_bdev)),
+			 "i"(offsetof(struct block_device, bd_disk)));
 }
 
-void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors)
+/*
+ * An operation that changes the device has an odd number. The lists are those of Rust's table of attachments, found in the same
+ * way there.
+ */
+asm(".pushsection .text, \"ax\", @progbits\n"
+    ".type bsk_on_submit, @function\n"
+    ".globl bsk_on_submit\n"
+    ".balign 16\n"
+    "bsk_on_submit:\n"
+    ASM_ENDBR
+    "testb $1, bsk_bi_opf(%rdi)\n"
+    "jz 1f\n"
+    "movq bsk_bi_bdev(%rdi), %rax\n"
+    "movq bsk_bd_disk(%rax), %rax\n"
+    "shrq $" __stringify(BSK_DISK_SHIFT) ", %rax\n"
+    "movzbl %al, %eax\n"
+    "cmpq $0, bsr_disks(,%rax,8)\n"
+    "je 1f\n"
+    BSK_FRAME
+    CALL_DEPTH_ACCOUNT
+    "pushq %rdi\n"
+    "call bsk_submitting\n"
+    "popq %rdi\n"
+    BSK_UNFRAME
+    "testb %al, %al\n"
+    "jz 1f\n"
+    "leaq bsk_held(%rip), %rax\n"
+    "movq %rax, (%rsp)\n"
+    "1: " ASM_RET
+    ".size bsk_on_submit, .-bsk_on_submit\n"
+    ".type bsk_held, @function\n"
+    ".balign 16\n"
+    "bsk_held:\n"
+    ASM_ENDBR
+    ASM_RET
+    ".size bsk_held, .-bsk_held\n"
+    ".popsection\n");
+
+static_assert((REQ_OP_WRITE & 1) && (REQ_OP_DISCARD & 1) && (REQ_OP_SECURE_ERASE & 1) && (REQ_OP_WRITE_ZEROES & 1));
+
+void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io)
 {
 	*disk = bio->bi_bdev->bd_disk;
 	*sector = bsk_disk_sector(bio);
 	*sectors = bio_sectors(bio);
+	*end_io = bio->bi_end_io;
 }
 
-/* Not a jump: the caller that the hook sees must be this function. */
-void noinline bsk_bio_send(struct bio *bio)
+void bsk_bio_send(struct bio *bio, bio_end_io_t *end_io)
 {
+	bio->bi_end_io = end_io;
 	bio->bi_opf &= ~(REQ_NOWAIT | REQ_POLLED);
 	submit_bio_noacct(bio);
-	barrier();
 }
 
 void bsk_preempt_off(void)
@@ -76,14 +121,4 @@ void bsk_preempt_off(void)
 void bsk_preempt_on(void)
 {
 	preempt_enable();
-}
-
-u32 bsk_cpu(void)
-{
-	return raw_smp_processor_id();
-}
-
-u32 bsk_cpus(void)
-{
-	return nr_cpu_ids;
 }

@@ -31,9 +31,9 @@ u64 bsk_dev_first(struct block_device *bdev)
 	return bdev_is_partition(bdev) ? bdev->bd_start_sect : 0;
 }
 
-u64 bsk_dev_end(struct block_device *bdev)
+const u64 *bsk_dev_sectors(struct block_device *bdev)
 {
-	return bdev_is_partition(bdev) ? bdev->bd_start_sect + bdev_nr_sectors(bdev) : U64_MAX;
+	return bdev_is_partition(bdev) ? &bdev->bd_nr_sectors : NULL;
 }
 
 u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * All hooks at once, and our own text.
+ *
+ * Bios are many: ftrace calls the hook on them directly. A function has one direct caller at most (a BPF program's "fentry" is
+ * another kind of it), and none beside a live patch. The others are seldom called and go through ftrace's own trampoline.
  */
 #define BSK_HOOK_FTRACE
 #include <linux/module.h>
@@ -10,11 +13,37 @@
 unsigned long bsk_text_start, bsk_text_len;
 
 static struct bsk_hook *const bsk_hooks[] = {
-	&bsk_hook_gone, &bsk_hook_bio, &bsk_hook_ioctl,
+	&bsk_hook_gone, &bsk_hook_ioctl,
 #ifdef CONFIG_COMPAT
 	&bsk_hook_compat_ioctl,
 #endif
 };
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define register_ftrace_direct			register_ftrace_direct_multi
+#define unregister_ftrace_direct(ops, addr, free)	unregister_ftrace_direct_multi(ops, addr)
+#endif
+
+static const char bsk_submit_name[] = "submit_bio_noacct";
+static struct ftrace_ops bsk_submit_ops;
+
+static int bsk_submit_on(void)
+{
+	int ret = ftrace_set_filter(&bsk_submit_ops, (unsigned char *)bsk_submit_name, strlen(bsk_submit_name), 1);
+
+	if (ret)
+		return ret;
+	ret = register_ftrace_direct(&bsk_submit_ops, (unsigned long)bsk_on_submit);
+	if (ret)
+		ftrace_free_filter(&bsk_submit_ops);
+	return ret;
+}
+
+static void bsk_submit_off(void)
+{
+	unregister_ftrace_direct(&bsk_submit_ops, (unsigned long)bsk_on_submit, false);
+	ftrace_free_filter(&bsk_submit_ops);
+}
 
 static int bsk_hook_on(struct bsk_hook *hook)
 {
@@ -56,7 +85,10 @@ int bsk_hooks_on(const char **what)
 		if (ret)
 			goto undo;
 	}
-	return 0;
+	*what = bsk_submit_name;
+	ret = bsk_submit_on();
+	if (!ret)
+		return 0;
 undo:
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
@@ -69,6 +101,7 @@ void bsk_hooks_off(void)
 {
 	int i = ARRAY_SIZE(bsk_hooks);
 
+	bsk_submit_off();
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
 	bsk_gone_exit();

@@ -15,6 +15,7 @@
 struct bsk_test {
 	struct gendisk *disk;
 	struct page *page;
+	struct blkfilter_dev *fdev;
 	struct bio *held;
 	struct work_struct send;
 	bool hold;
@@ -42,6 +43,7 @@ static int bsk_test_attach(struct blkfilter_dev *fdev, struct block_device *bdev
 	if (bdev->bd_disk->fops != &bsk_test_fops)
 		return -ENOENT;
 	*priv = bdev->bd_disk->private_data;
+	((struct bsk_test *)*priv)->fdev = fdev;
 	return 0;
 }
 
@@ -69,7 +71,7 @@ static void bsk_test_send_on(struct work_struct *work)
 
 	msleep(BSK_TEST_PAUSE_MS);
 	if (READ_ONCE(test->seen) == seen)
-		bsk_bio_send(test->held);
+		blkfilter_submit(test->fdev, test->held);
 	else
 		test->seen += 100;
 }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "shim.h is the documentation")]
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use core::sync::atomic::AtomicPtr;
 
 unsafe extern "C" {
     // ---- print.c ----
@@ -187,26 +188,47 @@ unsafe extern "C" {
     pub(crate) fn bsk_param(which: u32) -> u32;
 }
 
+/// `struct bsk_end`: an entry of the table of completion functions. All but `own` belongs to whoever uses the entry.
+#[repr(C, align(64))]
+pub(crate) struct BskEnd {
+    pub(crate) call: AtomicPtr<c_void>,
+    pub(crate) count: AtomicPtr<c_void>,
+    pub(crate) end_io: AtomicPtr<c_void>,
+    pub(crate) owner: AtomicPtr<c_void>,
+    pub(crate) own: *mut c_void,
+}
+
+/// `BSK_ENDS`.
+pub(crate) const BSK_ENDS: usize = 1024;
+const _: () = assert!(core::mem::size_of::<BskEnd>() == 64);
+
 // ---- hook.h: what blkfilter.ko needs ----
 unsafe extern "C" {
     // hook_bio.c
-    pub(crate) fn bsk_watch(on: bool);
-    pub(crate) fn bsk_bio_place(bio: *mut c_void, disk: *mut *mut c_void, sector: *mut u64, sectors: *mut u64);
-    pub(crate) fn bsk_bio_send(bio: *mut c_void);
+    pub(crate) fn bsk_bio_place(
+        bio: *mut c_void,
+        disk: *mut *mut c_void,
+        sector: *mut u64,
+        sectors: *mut u64,
+        end_io: *mut *mut c_void,
+    );
+    pub(crate) fn bsk_bio_send(bio: *mut c_void, end_io: *mut c_void);
     pub(crate) fn bsk_preempt_off();
     pub(crate) fn bsk_preempt_on();
-    pub(crate) fn bsk_cpu() -> u32;
-    pub(crate) fn bsk_cpus() -> u32;
 
-    // hook_wrap.c
-    pub(crate) fn bsk_wrap_init() -> c_int;
-    pub(crate) fn bsk_wrap_exit();
+    // hook_ends.c
+    pub(crate) static bsk_ends: [BskEnd; BSK_ENDS];
+    pub(crate) fn bsk_ends_init() -> c_int;
+    pub(crate) fn bsk_ends_exit();
+    pub(crate) fn bsk_ends_used() -> u32;
+    pub(crate) fn bsk_end_set(end: *const BskEnd, end_io: *mut c_void, count: *mut c_void, owner: *const c_void);
     pub(crate) fn bsk_wrap_new(wait: bool) -> *mut c_void;
     pub(crate) fn bsk_wrap_free(wrap: *mut c_void);
-    pub(crate) fn bsk_wrap_put(wrap: *mut c_void, bio: *mut c_void, owner: *mut c_void);
-    pub(crate) fn bsk_wrapped(bio: *const c_void, owner: *const c_void) -> bool;
-    pub(crate) fn bsk_wrap_owner(bio: *const c_void) -> *mut c_void;
-    pub(crate) fn bsk_wrap_undo(bio: *mut c_void);
+    pub(crate) fn bsk_wrap_push(list: *mut *mut c_void, wrap: *mut c_void, count: *mut c_void, owner: *const c_void);
+    pub(crate) fn bsk_wrap_pop(list: *mut *mut c_void, owner: *mut *mut c_void) -> bool;
+    pub(crate) fn bsk_wrap_put(list: *mut c_void, bio: *mut c_void, end_io: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_end_peel(end_io: *mut *mut c_void, private: *mut *mut c_void, owner: *mut *mut c_void) -> bool;
+    pub(crate) fn bsk_bio_private(bio: *mut c_void) -> *mut c_void;
 
     // hook_held.c
     pub(crate) fn bsk_held_init() -> c_int;
@@ -225,6 +247,11 @@ unsafe extern "C" {
     pub(crate) fn bsk_hook_wake();
     pub(crate) fn bsk_drain_wait(ready: unsafe extern "C" fn(*mut c_void) -> bool, ctx: *mut c_void, ms: u32) -> bool;
     pub(crate) fn bsk_drain_wake();
+    pub(crate) fn bsk_count_new() -> *mut c_void;
+    pub(crate) fn bsk_count_free(count: *mut c_void);
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn bsk_count_add(count: *mut c_void, n: c_long);
+    pub(crate) fn bsk_count_sum(count: *mut c_void) -> u64;
     pub(crate) fn bsk_grace();
     pub(crate) fn bsk_grace_tasks();
 
@@ -232,6 +259,8 @@ unsafe extern "C" {
     pub(crate) fn bsk_disk_dying(disk: *mut c_void) -> bool;
 
     // hook_ftrace.c
+    pub(crate) static bsk_text_start: c_ulong;
+    pub(crate) static bsk_text_len: c_ulong;
     pub(crate) fn bsk_hooks_on(what: *mut *const c_char) -> c_int;
     pub(crate) fn bsk_hooks_off();
 
@@ -240,7 +269,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_put(bdev: *mut c_void);
     pub(crate) fn bsk_dev_disk(bdev: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_dev_first(bdev: *mut c_void) -> u64;
-    pub(crate) fn bsk_dev_end(bdev: *mut c_void) -> u64;
+    pub(crate) fn bsk_dev_sectors(bdev: *mut c_void) -> *const u64;
     pub(crate) fn bsk_dev_name(bdev: *mut c_void, name: *mut u8, len: u32) -> u32;
     pub(crate) fn bsk_dev_zoned(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;

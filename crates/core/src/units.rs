@@ -45,11 +45,13 @@ impl BlockRange {
 }
 
 /// `value` as an index. What does not fit is an index no slice has.
+#[inline]
 pub(crate) fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// Bits `from..to` of a word, for `from < to <= 64`.
+#[inline]
 pub(crate) fn bits(from: u64, to: u64) -> u64 {
     debug_assert!(from < to && to <= 64);
     (u64::MAX >> (64 - (to - from))) << from

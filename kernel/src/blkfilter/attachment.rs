@@ -11,24 +11,25 @@
 //! # Accounting
 //!
 //! A bio is counted before the gate is looked at, so that either it sees the gate closed, or who closed the gate sees it counted.
-//! It is counted out when it is held, by the gate or by the filter, or when it has ended. A bio that is counted for this
-//! attachment already (what is left of one that a driver split) passes as it is, even at a closed gate.
+//! It is counted out when it is held, by the gate or by a filter, or when it has ended. A bio that is counted for this
+//! attachment already (what is left of one that a driver split) passes as it is, even at a closed gate. How it is counted:
+//! [`Flight`].
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use alloc::sync::Arc;
 
-use kern::hook::bio::{Bio, Held, Place, Wrap};
-use kern::hook::control::{drain_wait, drain_wake};
-use kern::hook::dev::{Device, Disk};
+use kern::hook::atomic;
+use kern::hook::bio::{Answer, Bio, Held, Pass, Place};
+use kern::hook::control::drain_wait;
+use kern::hook::dev::{Device, Disk, Extent};
+use kern::hook::flight::{Flight, Wrap};
 use kern::hook::ops::{Ops, Private};
 use kern::hook::table::{Link, Linked, Table};
 use kern::hook::work::Work;
-use kern::hook::Atomic;
+use kern::sync::Atomic;
 use kern::{Errno, Result};
-
-use crate::counts::Counts;
 
 /// All attachments that are shown bios.
 pub(crate) static TABLE: Table<Attachment> = Table::new();
@@ -41,13 +42,12 @@ const GONE: u32 = 2;
 pub(crate) struct Attachment {
     gate: AtomicU32,
     disk: Disk,
-    first: u64,
+    extent: Extent,
     filter: Private,
-    counts: Counts,
+    flight: Flight,
     held: Held,
     work: Work,
     link: Link<Attachment>,
-    device: Device,
     /// Detached, with bios still in flight: the worker waits for them.
     pub(crate) lingers: AtomicBool,
 }
@@ -62,22 +62,58 @@ impl Linked for Attachment {
     }
 }
 
-/// Shows a bio to every attachment whose range it touches, until one holds it. `caller` is the address that submits it; a filter
-/// is not shown what comes from its own text. `again` is the attachment that held it before and sends it on; `spare` is memory
-/// for counting it, if there is any already.
-#[inline]
-pub(crate) fn route(
-    at: &Atomic,
-    mut bio: Bio,
-    place: &Place,
-    caller: usize,
-    again: Option<&Attachment>,
-    spare: &mut Option<Wrap>,
-) -> Option<Bio> {
+/// A bio from the hook. One attachment to a whole disk, which has seen the bio's completion before, is the shortest way.
+#[inline(always)]
+pub(crate) fn pass(at: &Atomic, bio: Bio, place: &Place) -> Answer {
+    let (disk, sector, sectors) = (place.disk, place.sector, place.sectors);
+    let Some(attachment) = TABLE.first(at, disk) else { return Answer::PASS };
+    if attachment.disk == disk && Table::next(at, attachment).is_none() && attachment.extent.is_whole() {
+        match attachment.usual(at, bio, (sector, sectors)) {
+            Ok(answer) => answer,
+            Err((bio, counted)) => pass_all(at, bio, disk, sector, sectors, counted),
+        }
+    } else {
+        pass_some(at, bio, disk, sector, sectors)
+    }
+}
+
+/// [`pass`], for one attachment to a partition.
+#[inline(never)]
+fn pass_some(at: &Atomic, mut bio: Bio, disk: Disk, sector: u64, sectors: u64) -> Answer {
+    let Some(attachment) = TABLE.first(at, disk) else { return Answer::PASS };
+    let mut counted = None;
+    if Table::next(at, attachment).is_none() {
+        let part = attachment.extent.part(sector, sectors).filter(|_| attachment.disk == disk);
+        let Some(part) = part else { return Answer::PASS };
+        match attachment.usual(at, bio, part) {
+            Ok(answer) => return answer,
+            Err(back) => (bio, counted) = back,
+        }
+    }
+    pass_all(at, bio, disk, sector, sectors, counted)
+}
+
+/// [`pass`], for all that is not usual: several attachments, a completion that is seen for the first time, a gate that is not open; then
+/// `counted` has counted the bio already.
+#[inline(never)]
+fn pass_all(at: &Atomic, bio: Bio, disk: Disk, sector: u64, sectors: u64, counted: Option<&Flight>) -> Answer {
+    if let Some(flight) = counted {
+        flight.finish();
+    }
+    let mut pass = Pass::new(&bio, None);
+    let bio = route(at, bio, &Place { disk, sector, sectors }, &mut pass, None);
+    pass.answer(bio)
+}
+
+/// Shows a bio to every attachment whose range it touches, until one holds it. A filter is not shown bios whose completion is its
+/// own. `again` is the attachment that held it before and sends it on.
+fn route(at: &Atomic, mut bio: Bio, place: &Place, pass: &mut Pass, again: Option<&Attachment>) -> Option<Bio> {
     let mut next = TABLE.first(at, place.disk);
     while let Some(attachment) = next {
-        if let Some(part) = attachment.part(place).filter(|_| !attachment.filter.is_own(caller)) {
-            bio = attachment.offer(at, bio, part, again.is_some_and(|a| ptr::eq(a, attachment)), spare)?;
+        if attachment.disk == place.disk && !attachment.filter.is_own(bio.origin()) {
+            if let Some(part) = attachment.extent.part(place.sector, place.sectors) {
+                bio = attachment.offer(at, bio, pass, part, again.is_some_and(|a| ptr::eq(a, attachment)))?;
+            }
         }
         next = Table::next(at, attachment);
     }
@@ -90,13 +126,12 @@ impl Attachment {
         let attachment = kern::alloc::try_arc(Attachment {
             gate: AtomicU32::new(OPEN),
             disk: device.disk(),
-            first: device.first(),
+            extent: device.extent(),
             filter: ops.private(),
-            counts: Counts::new()?,
+            flight: Flight::new()?,
             held: Held::new(),
             work: Work::new(),
             link: Link::new(),
-            device: device.clone(),
             lingers: AtomicBool::new(false),
         })?;
         attachment.work.bind(&attachment)?;
@@ -105,7 +140,7 @@ impl Attachment {
 
     /// The device.
     pub(crate) fn device(&self) -> &Device {
-        &self.device
+        self.extent.device()
     }
 
     /// The filter, for everything but showing it bios.
@@ -113,78 +148,54 @@ impl Attachment {
         &self.filter
     }
 
-    /// Whether two ranges of one disk meet.
+    /// Whether the device shares sectors with ours.
     pub(crate) fn overlaps(&self, device: &Device) -> bool {
-        self.disk == device.disk() && self.first < device.end() && device.first() < self.device.end()
+        self.extent.meets(&device.extent())
     }
 
-    /// The part of a bio that lies on the device, as first sector and end. A partition may grow and shrink while it is in use, so its
-    /// end is asked for each time.
-    #[inline]
-    fn part(&self, place: &Place) -> Option<(u64, u64)> {
-        if self.disk != place.disk {
-            return None;
+    /// A bio that concerns nobody else, and whose completion was seen before. It comes back when it is not of that kind, and when the
+    /// gate is not open; then it is counted.
+    #[inline(always)]
+    fn usual(&self, at: &Atomic, bio: Bio, part: (u64, u64)) -> core::result::Result<Answer, (Bio, Option<&Flight>)> {
+        let Some(end) = self.flight.usual(&bio) else { return Err((bio, None)) };
+        self.flight.start();
+        if self.gate.load(Ordering::Acquire) == OPEN {
+            return Ok(bio.show_only(at, &self.filter, part, end));
         }
-        let (from, end) = (place.sector.max(self.first), place.end().min(self.device.end()));
-        (from < end).then_some((from, end))
+        Err((bio, Some(&self.flight)))
     }
 
     /// What becomes of a bio: it comes back, counted, or it is held.
-    #[inline]
-    fn offer(&self, at: &Atomic, bio: Bio, (from, end): (u64, u64), again: bool, spare: &mut Option<Wrap>) -> Option<Bio> {
-        if bio.counted_for(self) {
+    fn offer(&self, at: &Atomic, bio: Bio, pass: &mut Pass, part: (u64, u64), again: bool) -> Option<Bio> {
+        if bio.is_counted() && bio.is_counted_in(&self.flight) {
             return Some(bio);
         }
-        let Some(wrap) = spare.take().or_else(Wrap::try_new) else {
-            self.hold(at, bio);
+        let Some(seat) = self.flight.seat(&bio, pass) else {
+            self.hold(bio, pass);
             return None;
         };
-        self.counts.start(at);
-        match self.gate.load(Ordering::SeqCst) {
-            OPEN => {}
-            CLOSED => {
-                self.finish(at);
-                self.hold(at, bio);
-                return None;
-            }
-            _ => {
-                self.finish(at);
-                return Some(bio);
-            }
+        self.flight.start();
+        if self.gate.load(Ordering::Acquire) != OPEN {
+            return self.at_gate(bio, pass);
         }
-        match self.filter.submit(at, bio, from - self.first, end - from, again) {
-            Some(bio) => {
-                wrap.count(&bio, self);
-                Some(bio)
-            }
-            None => {
-                self.finish(at);
-                None
-            }
-        }
+        bio.show(at, pass, &self.filter, part, again, &self.flight, seat)
     }
 
-    /// A bio that was counted is not in flight any more.
-    #[inline]
-    pub(crate) fn finish(&self, at: &Atomic) {
-        self.counts.finish(at);
-        if self.gate.load(Ordering::SeqCst) != OPEN {
-            drain_wake();
-        }
-    }
-
-    /// The bio waits for the gate, or for memory. It must not be in flight for anybody meanwhile: other attachments on this disk
-    /// that were shown it before will be shown it again.
+    /// The gate is not open for a bio that is counted.
     #[cold]
-    fn hold(&self, at: &Atomic, mut bio: Bio) {
-        while bio.uncount(|other: &Attachment| {
-            let undo = other.disk == self.disk;
-            if undo {
-                other.finish(at);
-            }
-            undo
-        }) {}
-        self.held.push(bio);
+    fn at_gate(&self, bio: Bio, pass: &mut Pass) -> Option<Bio> {
+        self.flight.finish();
+        if self.gate.load(Ordering::Acquire) == GONE {
+            return Some(bio);
+        }
+        self.hold(bio, pass);
+        None
+    }
+
+    /// The bio waits for the gate, or for memory. Other attachments on this disk that were shown it before will be shown it again.
+    #[cold]
+    fn hold(&self, bio: Bio, pass: &mut Pass) {
+        self.held.push(bio, pass);
         // Whoever opened the gate meanwhile may have looked at the list before.
         if self.gate.load(Ordering::SeqCst) != CLOSED {
             self.work.queue(self);
@@ -203,12 +214,11 @@ impl Attachment {
         self.send(bio, true);
     }
 
-    fn send(&self, bio: Bio, again: bool) {
+    fn send(&self, mut bio: Bio, again: bool) {
         let place = bio.place();
-        let mut spare = Wrap::wait();
-        let passed = Atomic::enter(|at| route(at, bio, &place, 0, again.then_some(self), &mut spare));
-        if let Some(bio) = passed {
-            bio.send();
+        let mut pass = Pass::new(&bio, Wrap::wait());
+        if let Some(bio) = atomic(|at| route(at, bio, &place, &mut pass, again.then_some(self))) {
+            pass.close(bio).send();
         }
     }
 
@@ -217,7 +227,7 @@ impl Attachment {
         let _ = self.gate.compare_exchange(OPEN, CLOSED, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Waits until no bio is in flight. Sleeps.
+    /// Waits until no bio is in flight, at a closed gate. Sleeps.
     pub(crate) fn gate_drain(&self, timeout_ms: u32) -> Result {
         if drain_wait(&|| self.idle(), timeout_ms) {
             Ok(())
@@ -233,9 +243,9 @@ impl Attachment {
         }
     }
 
-    /// Whether no bio is in flight.
+    /// Whether no bio is in flight. None may start meanwhile.
     pub(crate) fn idle(&self) -> bool {
-        self.counts.idle()
+        self.flight.idle()
     }
 
     /// Detached: no bio is shown to the filter any more, and none will be.

@@ -5,13 +5,12 @@
 //! | part | what it decides |
 //! |---|---|
 //! | [`attachment`] | what becomes of a bio: pass, count, hold; the gate |
-//! | [`counts`] | how many bios are in flight |
 //! | [`registry`] | which filter is on which device; attaching and taking off |
 //! | [`requests`] | the ioctls, and what they answer |
 //! | [`selftest`] | whether the hook works on this kernel |
 //!
-//! Path of a bio: `shim/hook_bio.c` (ftrace handler) → [`Blkfilter::bio`] → [`attachment::route`] → [`attachment::Attachment::offer`]
-//! → the filter's `submit()`; its end: `shim/hook_wrap.c` → [`attachment::Attachment::finish`].
+//! Path of a bio: `shim/hook_bio.c` (called by ftrace) → [`Blkfilter::bio`] → [`attachment::pass`], [`attachment::route`]
+//! → the filter's `submit()`; its end: `shim/hook_ends.c`, which counts it off.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,18 +18,18 @@
 extern crate alloc;
 
 mod attachment;
-mod counts;
 mod registry;
 mod requests;
 mod selftest;
 
 use alloc::sync::Arc;
 
-use kern::hook::bio::{Bio, Place};
+use kern::hook::bio::{Answer, Bio, Place};
 use kern::hook::dev::{Caller, Device, Disk};
 use kern::hook::ops::Ops;
 use kern::hook::table::Linked;
-use kern::hook::{Atomic, Hooks, On};
+use kern::hook::{Hooks, On};
+use kern::sync::Atomic;
 use kern::Result;
 
 use attachment::Attachment;
@@ -42,14 +41,9 @@ struct Blkfilter {
 impl Hooks for Blkfilter {
     type Device = Attachment;
 
-    #[inline]
-    fn bio(at: &Atomic, bio: Bio, place: &Place, caller: usize) -> Option<Bio> {
-        attachment::route(at, bio, place, caller, None, &mut None)
-    }
-
-    #[inline]
-    fn done(at: &Atomic, device: &Attachment) {
-        device.finish(at);
+    #[inline(always)]
+    fn bio(at: &Atomic, bio: Bio, place: &Place) -> Answer {
+        attachment::pass(at, bio, place)
     }
 
     fn work(device: Arc<Attachment>) {

@@ -20,7 +20,7 @@ use kern::hook::control::{drain_wait, grace, grace_tasks, Control, Guard};
 use kern::hook::dev::{Caller, Device};
 use kern::hook::ops::Ops;
 use kern::hook::table::Removed;
-use kern::hook::{module_hold, module_release, watch};
+use kern::hook::{module_hold, module_release};
 use kern::vec::TryPush;
 use kern::{pr_info, pr_warn, Errno, Result};
 
@@ -107,17 +107,12 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     if let Err(e) = attachment.filter().attach(&attachment, device, caller, opt, optlen) {
         let mut registry = REGISTRY.lock();
         registry.entries.retain(|e| !Arc::ptr_eq(&e.attachment, &attachment));
-        // Who left meanwhile left the hook on for us.
-        if registry.entries.iter().all(|e| e.phase == Phase::Leaving) {
-            watch(false);
-        }
         registry.changed();
         return Err(e);
     }
 
     let registry = REGISTRY.lock();
     TABLE.insert(attachment.clone());
-    watch(true);
     drop(registry);
     let settled = settle(&attachment);
 
@@ -263,9 +258,6 @@ fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachment>) {
         attachment.filter().leaving();
         TABLE.remove(attachment)
     });
-    if !registry.entries.iter().any(|e| e.phase != Phase::Leaving) {
-        watch(false);
-    }
     drop(registry);
 
     grace();

@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result {
     registry::unregister(ops);
     result.and_then(|()| {
         disk.send(true, 0)?;
-        expect(&disk, "a write after detach", 3, 5)
+        expect(&disk, "a write after detach", 4, 5)
     })
 }
 
@@ -31,10 +31,10 @@ fn steps(disk: &TestDisk) -> Result {
     expect(disk, "a write that passes", 1, 2)?;
     disk.hold(true);
     disk.send(true, 16)?;
-    expect(disk, "a write that is held and sent on", 2, 3)?;
+    expect(disk, "a write that is held and sent on", 3, 3)?;
     disk.hold(false);
     disk.send(true, 24)?;
-    expect(disk, "a second write that passes", 3, 4)
+    expect(disk, "a second write that passes", 4, 4)
 }
 
 fn expect(disk: &TestDisk, what: &str, shown: u32, seen: u32) -> Result {

@@ -22,11 +22,11 @@ use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::{Attachment, Filter};
-use kern::sync::{Class, Mutex, RcuArc};
+use kern::sync::{Atomic, Class, Mutex, RcuArc};
 use kern::user::UserPtr;
 use kern::{pr_err, pr_info};
 
-use crate::cow::{changes, Cow};
+use crate::cow::Cow;
 use crate::tracking::Tracking;
 use crate::{ctl, registry, snapshot};
 
@@ -105,6 +105,23 @@ impl Device {
         Ok(fresh)
     }
 
+    #[inline(always)]
+    fn mark(&self, at: &Atomic, sector: u64, sectors: u64) {
+        if let Some(tracking) = self.tracking.read(at) {
+            tracking.marks.mark(sector, sectors);
+        }
+    }
+
+    #[inline(never)]
+    fn copy_on_write(&self, at: &Atomic, cow: &Cow, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
+        if bio.op() != Op::Discard {
+            self.mark(at, sector, sectors);
+            return cow.check(bio, sector, sectors);
+        }
+        // A discard that is held will be dropped, and changes nothing.
+        cow.check(bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
+    }
+
     /// Sets what each write is shown to, after the mark. Sleeps when it replaces.
     pub(crate) fn set_cow(&self, cow: Option<Arc<Cow>>) -> Option<Arc<Cow>> {
         self.cow.replace(cow)
@@ -164,23 +181,14 @@ impl Filter for Device {
         ctl::command(self, cmd, opt, optlen)
     }
 
-    fn submit(&self, bio: Bio, sector: u64, sectors: u64, _again: bool) -> Option<Bio> {
-        let op = bio.op();
-        if sectors == 0 || !changes(op) {
-            return Some(bio);
-        }
-        let mark = || self.tracking.with(|t| t.map_or((), |t| t.marks.mark(sector, sectors)));
-        self.cow.with(|cow| {
-            let Some(cow) = cow else {
-                mark();
-                return Some(bio);
-            };
-            if op != Op::Discard {
-                mark();
-                return cow.check(bio, sector, sectors);
+    #[inline(always)]
+    fn submit(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64, _again: bool) -> Option<Bio> {
+        match self.cow.read(at) {
+            None => {
+                self.mark(at, sector, sectors);
+                Some(bio)
             }
-            // A discard that is held will be dropped, and changes nothing.
-            cow.check(bio, sector, sectors).inspect(|_| mark())
-        })
+            Some(cow) => self.copy_on_write(at, cow, bio, sector, sectors),
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! impl Filter for Tracker {
 //!     const NAME: &'static CStr = c"tracker";
 //!     fn attach(at: Attachment, device: BlockDevice, _: UserPtr, _: u32) -> Result<Arc<Self>> { try_arc(Tracker::new(at, device)) }
-//!     fn submit(&self, bio: Bio, sector: u64, sectors: u64, _: bool) -> Option<Bio> { self.marks.mark(sector, sectors); Some(bio) }
+//!     fn submit(&self, _: &Atomic, bio: Bio, sector: u64, sectors: u64, _: bool) -> Option<Bio> { self.marks.mark(sector, sectors); Some(bio) }
 //!     fn detach(self: Arc<Self>) {}
 //! }
 //! ```
@@ -28,6 +28,7 @@ use rust_alloc::sync::Arc;
 use crate::bdev::BlockDevice;
 use crate::bio::Bio;
 use crate::errno::{Errno, Result};
+use crate::sync::Atomic;
 use crate::sys;
 use crate::user::UserPtr;
 
@@ -57,10 +58,10 @@ pub trait Filter: Send + Sync + Sized + 'static {
         Err(Errno::ENOTTY)
     }
 
-    /// A bio that is not a read reaches the device: give it back to let it pass, keep it to hold it. `sector` is relative to the
-    /// device, and the range is cut to the device; the bio itself may be larger. `again`: it was held before and is sent on.
+    /// A bio that changes the device: give it back to let it pass, keep it to hold it. `sector` is relative to the device, and the
+    /// range, never empty, is cut to the device; the bio itself may be larger. `again`: it was held before and is sent on.
     /// Atomic, with preemption off.
-    fn submit(&self, bio: Bio, sector: u64, sectors: u64, again: bool) -> Option<Bio>;
+    fn submit(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64, again: bool) -> Option<Bio>;
 }
 
 /// The filter's hold on one attachment: how it sends held bios on, and the gate for a take.
@@ -189,10 +190,10 @@ unsafe extern "C" fn ctl<F: Filter>(private: *mut c_void, cmd: u32, opt: *mut c_
 unsafe extern "C" fn submit<F: Filter>(private: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, flags: u32) -> c_int {
     // SAFETY: INVARIANT above; no submit runs after `detach` began.
     let state = unsafe { &*private.cast::<F>() };
-    let Some(bio) = NonNull::new(bio) else { return 0 };
-    // SAFETY: the bio is the submitter's and stands still until this returns; if it is kept, blkfilter lets go of it.
-    let bio = unsafe { Bio::from_raw(bio) };
-    match state.submit(bio, sector, sectors, flags & 1 != 0) {
+    // SAFETY: blkfilter gives a bio, which is the submitter's and stands still until this returns; if it is kept, blkfilter lets go of it.
+    let bio = unsafe { Bio::from_raw(NonNull::new_unchecked(bio)) };
+    // SAFETY: blkfilter calls with preemption off.
+    match state.submit(&unsafe { Atomic::assume() }, bio, sector, sectors, flags & 1 != 0) {
         Some(bio) => {
             // It goes on without us: not a bio that was lost.
             let _ = ManuallyDrop::new(bio);

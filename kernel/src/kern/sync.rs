@@ -13,6 +13,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{c_ulong, c_void};
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -202,6 +203,17 @@ impl Drop for Wait {
     }
 }
 
+/// The proof that preemption is off, which is a read side of RCU: what is found by it stays while it lives, and nothing may sleep.
+pub struct Atomic(PhantomData<*const ()>);
+
+impl Atomic {
+    /// # Safety
+    /// Preemption is off as long as the value is used.
+    pub(crate) unsafe fn assume() -> Atomic {
+        Atomic(PhantomData)
+    }
+}
+
 /// An optional `Arc` that any context reads without a lock.
 pub struct RcuArc<T> {
     ptr: AtomicPtr<T>,
@@ -230,6 +242,13 @@ impl<T> RcuArc<T> {
         // SAFETY: ends the read side begun above.
         unsafe { sys::bsk_rcu_unlock() };
         r
+    }
+
+    /// What is held, for as long as preemption is off. Atomic.
+    #[inline]
+    pub fn read<'a>(&'a self, _at: &'a Atomic) -> Option<&'a T> {
+        // SAFETY: preemption is off, so that the grace period of `replace` waits for us.
+        unsafe { self.ptr.load(Ordering::Acquire).as_ref() }
     }
 
     /// Another reference to what is held. Atomic.

@@ -57,21 +57,24 @@ impl Marks {
     /// ranges dirty) take turns with [`History`](super::History)'s methods by the lock that guards it.
     #[inline]
     pub fn mark(&self, sector: u64, sectors: u64) {
-        if sectors == 0 || sector >= self.capacity_sectors {
+        let Some(left) = self.capacity_sectors.checked_sub(sector) else {
+            return;
+        };
+        let sectors = sectors.min(left);
+        if sectors == 0 {
             return;
         }
-        let last_sector = sector
-            .saturating_add(sectors - 1)
-            .min(self.capacity_sectors - 1);
-        let (first, last) = (
-            sector >> self.sector_shift,
-            last_sector >> self.sector_shift,
-        );
+        // The shift is less than 64; said in this way, no check of it is made.
+        let first = sector.wrapping_shr(self.sector_shift);
+        let last = (sector + (sectors - 1)).wrapping_shr(self.sector_shift);
         let map = &self.maps[self.parity.load(Relaxed) & 1];
-        if first / 64 == last / 64 {
-            set(map.get(index(first / 64)), bits(first % 64, last % 64 + 1));
-        } else {
-            mark_words(map, first, last);
+        if first != last {
+            mark_blocks(map, first, last);
+        } else if let Some(word) = map.get(index(first / 64)) {
+            // Nearly always: one block, and marked since the last take.
+            if word.load(Relaxed) >> (first % 64) & 1 == 0 {
+                mark_one(word, first % 64);
+            }
         }
     }
 
@@ -137,9 +140,19 @@ fn set(word: Option<&AtomicU64>, mask: u64) {
     }
 }
 
-/// Marks `first..=last`, which lie in different words: a step a word, also for the largest discard.
-fn mark_words(map: &[AtomicU64], first: u64, last: u64) {
+#[cold]
+#[inline(never)]
+fn mark_one(word: &AtomicU64, bit: u64) {
+    word.fetch_or(1 << bit, Relaxed);
+}
+
+/// Marks `first..=last`: a step a word, also for the largest discard.
+#[cold]
+fn mark_blocks(map: &[AtomicU64], first: u64, last: u64) {
     let (head, tail) = (index(first / 64), index(last / 64));
+    if head == tail {
+        return set(map.get(head), bits(first % 64, last % 64 + 1));
+    }
     set(map.get(head), bits(first % 64, 64));
     for word in map.get(head + 1..tail).unwrap_or_default() {
         // Not `fetch_or`: a full word can be stored whole, nobody clears bits meanwhile.

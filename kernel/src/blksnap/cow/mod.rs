@@ -34,7 +34,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use blksnap_core::cow::{BatchId, CopyId, Engine, LazyCell, Limits, Saved, SavedPage};
 use blksnap_core::BlockRange;
 use kern::bdev::Open;
-use kern::bio::{Bio, Op};
+use kern::bio::Bio;
 use kern::errno::{Errno, Result};
 use kern::filter::Attachment;
 use kern::io::Pool;
@@ -270,11 +270,6 @@ impl Cow {
         let first = first.saturating_sub(self.device.start()).min(end);
         (first, end - first)
     }
-}
-
-/// Whether an operation on the origin changes its blocks.
-pub(crate) fn changes(op: Op) -> bool {
-    matches!(op, Op::Write | Op::Discard | Op::Other)
 }
 
 fn reserved<T>(len: u32) -> Result<Vec<T>> {

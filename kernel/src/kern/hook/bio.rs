@@ -4,20 +4,84 @@
 //!
 //! A [`Bio`] belongs to whoever has the value. It is given back to its submitter, to a filter, to a list of held bios, or to the
 //! driver; it is never dropped.
+//!
+//! # Completion
+//!
+//! Being counted gives a bio another completion ([`super::flight`]). That is written into the bio last, when all have let it pass;
+//! until then [`Bio`] has it beside the bio, and [`Pass`] what to undo when somebody holds it after all. A bio that is held is in
+//! flight for nobody who was shown it before; they will be shown it again.
 
 use core::ffi::c_void;
-use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::dev::Disk;
+use super::flight::{End, Flight, Seat, Wrap};
+use super::ops::Private;
+use crate::sync::Atomic;
 use crate::sys;
 
 /// A bio that is ours for now.
-pub struct Bio(NonNull<c_void>);
+pub struct Bio {
+    raw: NonNull<c_void>,
+    /// The completion it will go on with.
+    end: *mut c_void,
+}
 
 // SAFETY: a bio is not tied to a thread.
 unsafe impl Send for Bio {}
+
+/// One bio being shown to all who are concerned.
+pub struct Pass {
+    /// The completion that is written in the bio.
+    first: *mut c_void,
+    /// Memory that it will be counted off by, a list of the shim's.
+    wraps: *mut c_void,
+    /// Memory for that, if there is any already.
+    pub(super) spare: Option<Wrap>,
+}
+
+impl Pass {
+    /// Before the bio was shown to anybody.
+    #[inline]
+    pub fn new(bio: &Bio, spare: Option<Wrap>) -> Pass {
+        Pass { first: bio.end, wraps: ptr::null_mut(), spare }
+    }
+
+    /// The bio has passed, with the completion it is to go on with.
+    pub fn close(self, bio: Bio) -> Bio {
+        // SAFETY: the bio is ours, and so is the list.
+        let end = unsafe { sys::bsk_wrap_put(self.wraps, bio.raw.as_ptr(), bio.end) };
+        Bio { raw: bio.raw, end }
+    }
+
+    /// [`Pass::close`], for the hook.
+    pub fn answer(self, bio: Option<Bio>) -> Answer {
+        let Some(bio) = bio else { return Answer::HELD };
+        let (first, end) = (self.first, self.close(bio).end);
+        if end == first {
+            Answer::PASS
+        } else {
+            Answer(end)
+        }
+    }
+
+    /// The bio does not go on: takes it off the counts that were to be written into it; `end` is what it would have gone on with.
+    #[cold]
+    fn uncount(&mut self, mut end: *mut c_void) {
+        let (mut private, mut owner) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the list is ours.
+        while unsafe { sys::bsk_wrap_pop(&mut self.wraps, &mut owner) } {
+            // SAFETY: a flight stays until what is counted in it has ended.
+            unsafe { &*owner.cast::<Flight>() }.finish();
+        }
+        // SAFETY: while the bio is counted the entries that its completions lead to do not change. Between these two there are no others.
+        while end != self.first && unsafe { sys::bsk_end_peel(&mut end, &mut private, &mut owner) } {
+            // SAFETY: as above.
+            unsafe { &*owner.cast::<Flight>() }.finish();
+        }
+    }
+}
 
 /// Where a bio goes: sectors of a disk.
 pub struct Place {
@@ -31,85 +95,136 @@ pub struct Place {
 
 impl Place {
     /// The first sector behind it.
+    #[inline]
     pub fn end(&self) -> u64 {
         self.sector.saturating_add(self.sectors)
     }
 }
 
+/// What the hook is told.
+pub struct Answer(*mut c_void);
+
+impl Answer {
+    /// The bio goes on as it is: `BSK_PASS`.
+    pub const PASS: Answer = Answer(ptr::null_mut());
+    /// Somebody holds the bio: `BSK_HELD`.
+    pub const HELD: Answer = Answer(ptr::without_provenance_mut(1));
+
+    pub(crate) fn raw(self) -> *mut c_void {
+        self.0
+    }
+}
+
 impl Bio {
     /// # Safety
-    /// `raw` is a live bio that nobody else touches until the value is given away.
-    pub(crate) unsafe fn from_raw(raw: NonNull<c_void>) -> Bio {
-        Bio(raw)
+    /// `raw` is a live bio whose completion is `end`, and that nobody else touches until the value is given away.
+    #[inline]
+    pub(crate) unsafe fn from_raw(raw: NonNull<c_void>, end: *mut c_void) -> Bio {
+        Bio { raw, end }
     }
 
-    pub(crate) fn into_raw(self) -> *mut c_void {
-        ManuallyDrop::new(self).0.as_ptr()
+    /// A bio that was held: [`Bio::place`] finds out its completion.
+    ///
+    /// # Safety
+    /// As for [`Bio::from_raw`], but for the completion.
+    pub(crate) unsafe fn held(raw: NonNull<c_void>) -> Bio {
+        Bio { raw, end: ptr::null_mut() }
     }
 
-    /// Where it goes.
-    pub fn place(&self) -> Place {
+    /// Where it goes, for one that was held.
+    pub fn place(&mut self) -> Place {
         let (mut disk, mut sector, mut sectors) = (ptr::null_mut(), 0, 0);
         // SAFETY: the bio is ours; the places are written.
-        unsafe { sys::bsk_bio_place(self.0.as_ptr(), &mut disk, &mut sector, &mut sectors) };
+        unsafe { sys::bsk_bio_place(self.raw.as_ptr(), &mut disk, &mut sector, &mut sectors, &mut self.end) };
         Place { disk: Disk::of(disk), sector, sectors }
     }
 
-    /// Sends it on, unseen by the hook. Sleeps.
+    /// Sends it on. The hook lets it pass, as it is counted for all who were asked. Sleeps.
     pub fn send(self) {
         // SAFETY: the bio is ours and is given up.
-        unsafe { sys::bsk_bio_send(self.into_raw()) }
+        unsafe { sys::bsk_bio_send(self.raw.as_ptr(), self.end) }
     }
 
-    /// Whether its completion is counted for `owner` already.
-    pub fn counted_for<T>(&self, owner: &T) -> bool {
-        // SAFETY: the bio is ours; the owner's address is compared only.
-        unsafe { sys::bsk_wrapped(self.0.as_ptr(), ptr::from_ref(owner).cast()) }
-    }
-
-    /// Takes the outermost count off when it is for an owner that `undo` says yes to, and returns whether it did. The owner is to
-    /// be told that the bio is not in flight for it any more.
-    pub fn uncount<T>(&mut self, undo: impl FnOnce(&T) -> bool) -> bool {
-        // SAFETY: the bio is ours. An owner stays until what is counted for it has been counted out.
-        let Some(owner) = (unsafe { sys::bsk_wrap_owner(self.0.as_ptr()).cast::<T>().as_ref() }) else { return false };
-        if !undo(owner) {
-            return false;
+    /// Shows it to a filter, which may keep it. If it does not, the bio comes back, to be counted off `flight` by `seat` when it ends; else
+    /// it is counted off now. `part` is the first sector and the number of sectors, `again` says that the filter held it before.
+    pub fn show(
+        self,
+        at: &Atomic,
+        pass: &mut Pass,
+        to: &Private,
+        part: (u64, u64),
+        again: bool,
+        flight: &Flight,
+        seat: Seat,
+    ) -> Option<Bio> {
+        if to.submit(at, self.raw, part.0, part.1, again) {
+            // It is the filter's: from here on only what is beside the bio may be looked at.
+            flight.finish();
+            pass.uncount(self.end);
+            return None;
         }
-        // SAFETY: it has a wrap, as was just seen.
-        unsafe { sys::bsk_wrap_undo(self.0.as_ptr()) };
-        true
-    }
-}
-
-/// The memory that counting one bio takes.
-pub struct Wrap(NonNull<c_void>);
-
-impl Wrap {
-    /// At once, or not at all.
-    pub fn try_new() -> Option<Wrap> {
-        // SAFETY: allowed in any context.
-        NonNull::new(unsafe { sys::bsk_wrap_new(false) }).map(Wrap)
+        match seat {
+            Seat::End(end) => Some(Bio { raw: self.raw, end: end.own() }),
+            Seat::Wrap(wrap) => {
+                // SAFETY: the wrap is fresh, and goes on our own list.
+                unsafe { sys::bsk_wrap_push(&mut pass.wraps, wrap.into_raw(), flight.count(), flight.name()) };
+                Some(self)
+            }
+        }
     }
 
-    /// Sleeps until there is memory; from a reserve, so that there will be.
-    pub fn wait() -> Option<Wrap> {
-        // SAFETY: process context, as this function demands.
-        NonNull::new(unsafe { sys::bsk_wrap_new(true) }).map(Wrap)
+    /// [`Bio::show`] where nobody else is concerned.
+    #[inline(always)]
+    pub fn show_only(self, at: &Atomic, to: &Private, part: (u64, u64), end: &'static End) -> Answer {
+        if to.submit(at, self.raw, part.0, part.1, false) {
+            end.flight().finish();
+            return Answer::HELD;
+        }
+        Answer(end.own())
     }
 
-    /// Counts the bio for `owner`: [`super::Hooks::done`] will be called once, when it has ended. `owner` is the inside of an
-    /// `Arc` and must not go before that, which its own count of bios in flight says.
-    pub fn count<T>(self, bio: &Bio, owner: &T) {
-        let wrap = ManuallyDrop::new(self).0.as_ptr();
-        // SAFETY: the bio is ours, the wrap is fresh.
-        unsafe { sys::bsk_wrap_put(wrap, bio.0.as_ptr(), ptr::from_ref(owner).cast_mut().cast()) }
+    /// The completion it has now.
+    #[inline]
+    pub(super) fn end(&self) -> *mut c_void {
+        self.end
     }
-}
 
-impl Drop for Wrap {
-    fn drop(&mut self) {
-        // SAFETY: not used for a bio.
-        unsafe { sys::bsk_wrap_free(self.0.as_ptr()) }
+    /// Whether it was counted before: in another flight, or it is what is left of a bio that a driver has split.
+    #[inline]
+    pub fn is_counted(&self) -> bool {
+        // SAFETY: written once, before the first hook.
+        unsafe { (self.end as usize).wrapping_sub(sys::bsk_text_start as usize) < sys::bsk_text_len as usize }
+    }
+
+    /// Whether it is counted in `flight`.
+    #[cold]
+    pub fn is_counted_in(&self, flight: &Flight) -> bool {
+        flight.knows(self.end) || self.peel(|owner| owner == flight.name()).1
+    }
+
+    /// The completion it was submitted with.
+    #[inline]
+    pub fn origin(&self) -> usize {
+        if self.is_counted() {
+            self.peel(|_| false).0
+        } else {
+            self.end as usize
+        }
+    }
+
+    /// Looks at the counts that are on the bio, the last first, until `found` says yes: the completion under it, and whether it did.
+    #[cold]
+    fn peel(&self, found: impl Fn(*const c_void) -> bool) -> (usize, bool) {
+        let (mut end, mut owner) = (self.end, ptr::null_mut());
+        // SAFETY: the bio is ours.
+        let mut private = unsafe { sys::bsk_bio_private(self.raw.as_ptr()) };
+        // SAFETY: the places are valid; while the bio is counted the entries that its completions lead to do not change.
+        while unsafe { sys::bsk_end_peel(&mut end, &mut private, &mut owner) } {
+            if found(owner) {
+                return (end as usize, true);
+            }
+        }
+        (end as usize, false)
     }
 }
 
@@ -122,10 +237,11 @@ impl Held {
         Held(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Adds one. A full barrier.
-    pub fn push(&self, bio: Bio) {
+    /// Adds one whose way ends here for now: it is not in flight for anybody meanwhile. A full barrier.
+    pub fn push(&self, bio: Bio, pass: &mut Pass) {
+        pass.uncount(bio.end);
         // SAFETY: the bio is ours and is given up; the list is changed by the shim's atomic operations only.
-        unsafe { sys::bsk_held_push(self.0.as_ptr(), bio.into_raw()) }
+        unsafe { sys::bsk_held_push(self.0.as_ptr(), bio.raw.as_ptr()) }
     }
 
     /// Takes all, the oldest first.
@@ -134,9 +250,9 @@ impl Held {
         let mut next = unsafe { sys::bsk_held_take(self.0.as_ptr()) };
         core::iter::from_fn(move || {
             let bio = NonNull::new(next)?;
-            // SAFETY: the bio is of the list we took, and is ours.
+            // SAFETY: the bio is of the list we took, and is ours, here and below.
             next = unsafe { sys::bsk_held_next(bio.as_ptr()) };
-            Some(Bio(bio))
+            Some(unsafe { Bio::held(bio) })
         })
     }
 

@@ -6,6 +6,7 @@ use core::ffi::{c_ulong, c_void};
 use core::fmt;
 use core::mem;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::{Errno, Result};
 use crate::sys;
@@ -53,15 +54,16 @@ impl Device {
     }
 
     /// First sector on the disk.
-    pub fn first(&self) -> u64 {
+    fn first(&self) -> u64 {
         // SAFETY: referenced.
         unsafe { sys::bsk_dev_first(self.raw()) }
     }
 
-    /// First sector on the disk behind it; a whole disk has no end, whatever its size becomes.
-    pub fn end(&self) -> u64 {
+    /// Its sectors on the disk.
+    pub fn extent(&self) -> Extent {
         // SAFETY: referenced.
-        unsafe { sys::bsk_dev_end(self.raw()) }
+        let sectors = unsafe { sys::bsk_dev_sectors(self.raw()) };
+        Extent { first: self.first(), sectors: NonNull::new(sectors.cast_mut().cast()), device: self.clone() }
     }
 
     /// Whether its disk is being deleted, or was.
@@ -92,6 +94,49 @@ impl Device {
     pub fn is_leg(&self) -> bool {
         // SAFETY: referenced.
         unsafe { sys::bsk_dev_leg(self.raw()) }
+    }
+}
+
+/// The sectors of a device on its disk. A partition may grow and shrink while it is in use, so its end is asked for each time; a
+/// whole disk has no end, whatever its size becomes.
+pub struct Extent {
+    first: u64,
+    /// The size of a partition, as the kernel keeps it; it is there as long as the device's structure.
+    sectors: Option<NonNull<AtomicU64>>,
+    device: Device,
+}
+
+// SAFETY: what the pointer leads to is read only, by atomic loads.
+unsafe impl Send for Extent {}
+// SAFETY: as above.
+unsafe impl Sync for Extent {}
+
+impl Extent {
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn end(&self) -> u64 {
+        // SAFETY: the device is referenced. The kernel writes the number with plain stores of its size.
+        self.sectors.map_or(u64::MAX, |n| self.first.saturating_add(unsafe { n.as_ref() }.load(Ordering::Relaxed)))
+    }
+
+    /// Whether it is a whole disk.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.sectors.is_none()
+    }
+
+    /// The part of `sectors` sectors from `sector` of the disk that lies on the device, as its first sector there and their number.
+    pub fn part(&self, sector: u64, sectors: u64) -> Option<(u64, u64)> {
+        let (from, end) = (sector.max(self.first), sector.saturating_add(sectors).min(self.end()));
+        (from < end).then(|| (from.wrapping_sub(self.first), end.wrapping_sub(from)))
+    }
+
+    /// Whether the two share sectors.
+    pub fn meets(&self, other: &Extent) -> bool {
+        self.device.disk() == other.device.disk() && self.first < other.end() && other.first < self.end()
     }
 }
 

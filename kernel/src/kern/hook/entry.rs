@@ -9,7 +9,7 @@
 //! All are called by the shim, or by a filter module as `linux/blk-filter.h` allows, with live pointers of the kinds named there.
 //! A `device` is an `Arc<H::Device>` of which the caller has a reference, or which has a bio in flight.
 
-use core::ffi::{c_int, c_long, c_ulong, c_void};
+use core::ffi::{c_int, c_long, c_void};
 use core::ptr::NonNull;
 
 use rust_alloc::sync::Arc;
@@ -17,26 +17,18 @@ use rust_alloc::sync::Arc;
 use super::bio::{Bio, Place};
 use super::dev::{Caller, Device, Disk};
 use super::ops::Ops;
-use super::{Atomic, Hooks};
+use super::Hooks;
 use crate::errno::Errno;
+use crate::sync::Atomic;
 
 /// # Safety
 /// See the module; preemption is off.
 #[inline(always)]
-pub unsafe fn bio<H: Hooks>(disk: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, caller: c_ulong, cpu: u32) -> bool {
-    let Some(raw) = NonNull::new(bio) else { return false };
-    // SAFETY: preemption is off; the bio is its submitter's, who waits for the answer.
-    let (at, bio) = unsafe { (Atomic::assume(cpu), Bio::from_raw(raw)) };
+pub unsafe fn bio<H: Hooks>(bio: *mut c_void, disk: *mut c_void, sector: u64, sectors: u64, end_io: *mut c_void) -> *mut c_void {
+    // SAFETY: preemption is off; the bio is there, and its submitter's, who waits for the answer.
+    let (at, bio) = unsafe { (Atomic::assume(), Bio::from_raw(NonNull::new_unchecked(bio), end_io)) };
     let place = Place { disk: Disk::of(disk), sector, sectors };
-    H::bio(&at, bio, &place, caller as usize).map(Bio::into_raw).is_none()
-}
-
-/// # Safety
-/// See the module; an RCU read side is open.
-#[inline(always)]
-pub unsafe fn done<H: Hooks>(device: *mut c_void, cpu: u32) {
-    // SAFETY: the device stays at least for the read side, since it had a bio in flight.
-    unsafe { H::done(&Atomic::assume(cpu), &*device.cast::<H::Device>()) }
+    H::bio(&at, bio, &place).raw()
 }
 
 /// # Safety
@@ -90,7 +82,7 @@ pub unsafe fn unregister<H: Hooks>(ops: *const c_void) {
 pub unsafe fn submit<H: Hooks>(device: *mut c_void, bio: *mut c_void) {
     if let Some(bio) = NonNull::new(bio) {
         // SAFETY: as this function demands.
-        unsafe { H::submit(&*device.cast::<H::Device>(), Bio::from_raw(bio)) }
+        unsafe { H::submit(&*device.cast::<H::Device>(), Bio::held(bio)) }
     }
 }
 
@@ -135,8 +127,7 @@ pub unsafe fn put<H: Hooks>(device: *mut c_void) {
 macro_rules! hooks {
     ($type:ty) => {
         $crate::hooks! { @ $type,
-            bsr_bio = bio(disk: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, caller: c_ulong, cpu: u32) -> bool;
-            bsr_bio_done = done(owner: *mut c_void, cpu: u32) -> ();
+            bsr_bio = bio(bio: *mut c_void, disk: *mut c_void, sector: u64, sectors: u64, end_io: *mut c_void) -> *mut c_void;
             bsr_work = work(ctx: *mut c_void) -> ();
             bsr_ioctl = ioctl(bdev: *mut c_void, cmd: u32, arg: u64) -> c_long;
             bsr_disk_gone = disk_gone(disk: *mut c_void) -> ();
@@ -154,7 +145,7 @@ macro_rules! hooks {
     (@ $type:ty, $($name:ident = $call:ident($($arg:ident: $kind:ty),*) -> $result:ty;)*) => {
         const _: () = {
             #[allow(unused_imports, reason = "which are used depends on the list")]
-            use core::ffi::{c_int, c_long, c_ulong, c_void};
+            use core::ffi::{c_int, c_long, c_void};
             $(
                 #[no_mangle]
                 unsafe extern "C" fn $name($($arg: $kind),*) -> $result {

@@ -6,7 +6,8 @@
 //!
 //! | part | what it wraps |
 //! |---|---|
-//! | [`bio`] | a bio on its way, its completion, the list of those that wait |
+//! | [`bio`] | a bio on its way, the list of those that wait |
+//! | [`flight`] | the bios in flight of an attachment: their completions, their count |
 //! | [`table`] | attachments by disk, read without a lock |
 //! | [`control`] | the one lock of the control plane; waiting; grace periods |
 //! | [`work`] | the worker that sends bios on |
@@ -22,52 +23,34 @@ pub mod bio;
 pub mod control;
 pub mod dev;
 pub mod entry;
+pub mod flight;
 pub mod ops;
 pub mod selftest;
 pub mod table;
 pub mod work;
 
 use core::ffi::CStr;
-use core::marker::PhantomData;
 use core::ptr;
 
 use rust_alloc::sync::Arc;
 
 use crate::errno::{Errno, Result};
+use crate::sync::Atomic;
 use crate::sys;
 
-use bio::{Bio, Place};
+use bio::{Answer, Bio, Place};
 use dev::{Caller, Device, Disk};
 use ops::Ops;
 
-/// The proof that preemption is off: what the table gives out stays, and nothing may sleep.
-pub struct Atomic {
-    cpu: u32,
-    thread: PhantomData<*const ()>,
-}
-
-impl Atomic {
-    /// # Safety
-    /// Preemption is off, or an RCU read side is open, as long as the value is used. `cpu` is a CPU's number.
-    pub(crate) unsafe fn assume(cpu: u32) -> Atomic {
-        Atomic { cpu, thread: PhantomData }
-    }
-
-    /// Switches preemption off for as long as `f` runs, which may not sleep.
-    pub fn enter<R>(f: impl FnOnce(&Atomic) -> R) -> R {
-        // SAFETY: switched on again below.
-        unsafe { sys::bsk_preempt_off() };
-        // SAFETY: preemption is off.
-        let result = f(&unsafe { Atomic::assume(sys::bsk_cpu()) });
-        // SAFETY: switched off above.
-        unsafe { sys::bsk_preempt_on() };
-        result
-    }
-
-    /// The CPU that this runs on.
-    pub fn cpu(&self) -> usize {
-        self.cpu as usize
-    }
+/// Switches preemption off for as long as `f` runs, which may not sleep.
+pub fn atomic<R>(f: impl FnOnce(&Atomic) -> R) -> R {
+    // SAFETY: switched on again below.
+    unsafe { sys::bsk_preempt_off() };
+    // SAFETY: preemption is off.
+    let result = f(&unsafe { Atomic::assume() });
+    // SAFETY: switched off above.
+    unsafe { sys::bsk_preempt_on() };
+    result
 }
 
 /// What the hooks call. All functions are associated ones: there is one set of hooks in the kernel.
@@ -75,10 +58,8 @@ pub trait Hooks: 'static {
     /// An attachment: a filter on a device.
     type Device: Send + Sync + 'static;
 
-    /// A bio that changes sectors of a disk. It is held by keeping it. `caller` is the address that submits it.
-    fn bio(at: &Atomic, bio: Bio, place: &Place, caller: usize) -> Option<Bio>;
-    /// A bio that was counted for `device` has ended.
-    fn done(at: &Atomic, device: &Self::Device);
+    /// A bio that changes sectors of a disk. It is held by keeping it.
+    fn bio(at: &Atomic, bio: Bio, place: &Place) -> Answer;
     /// The worker of `device` was queued. Sleeps.
     fn work(device: Arc<Self::Device>);
     /// One of the `BLKFILTER_*` ioctls. Sleeps.
@@ -109,11 +90,11 @@ impl On {
     /// Sleeps. On failure the log says which hook could not be set.
     pub fn new() -> Result<On> {
         // SAFETY: process context at load; undone below and in drop.
-        Errno::check(unsafe { sys::bsk_wrap_init() })?;
+        Errno::check(unsafe { sys::bsk_ends_init() })?;
         // SAFETY: as above.
         if let Err(e) = Errno::check(unsafe { sys::bsk_held_init() }) {
             // SAFETY: initialised above, nothing uses it.
-            unsafe { sys::bsk_wrap_exit() };
+            unsafe { sys::bsk_ends_exit() };
             return Err(e);
         }
         let mut what = ptr::null();
@@ -123,13 +104,13 @@ impl On {
             // SAFETY: a static string of the shim's.
             let what = unsafe { CStr::from_ptr(what) };
             crate::pr_err!(
-                "cannot hook {}: {e} (is it traced by a live patch, or ftrace disabled?)",
+                "cannot hook {}: {e} (is there a live patch, a BPF program or another filter on it, or is ftrace disabled?)",
                 what.to_str().unwrap_or("?")
             );
             // SAFETY: initialised above, nothing uses them.
             unsafe {
                 sys::bsk_held_exit();
-                sys::bsk_wrap_exit();
+                sys::bsk_ends_exit();
             }
             return Err(e);
         }
@@ -144,21 +125,9 @@ impl Drop for On {
         unsafe {
             sys::bsk_hooks_off();
             sys::bsk_held_exit();
-            sys::bsk_wrap_exit();
+            sys::bsk_ends_exit();
         }
     }
-}
-
-/// One more than the highest number of a CPU.
-pub fn cpus() -> usize {
-    // SAFETY: a constant of the running kernel.
-    unsafe { sys::bsk_cpus() as usize }
-}
-
-/// Switches the hook on bios between one test (off) and its work (on).
-pub fn watch(on: bool) {
-    // SAFETY: a plain store.
-    unsafe { sys::bsk_watch(on) }
 }
 
 /// Keeps the module loaded until [`module_release`]; fails when it is being unloaded.

@@ -12,10 +12,9 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use rust_alloc::sync::Arc;
 
-use super::bio::Bio;
 use super::dev::{Caller, Device};
-use super::Atomic;
 use crate::errno::{Errno, Result};
+use crate::sync::Atomic;
 use crate::sys;
 
 /// A registered filter's operations.
@@ -137,17 +136,10 @@ impl Private {
             .map(|_| ())
     }
 
-    /// Shows the filter a bio: it comes back, or the filter has kept it.
+    /// Shows the filter a bio: whether the filter has kept it.
     #[inline]
-    pub fn submit(&self, _at: &Atomic, bio: Bio, sector: u64, sectors: u64, again: bool) -> Option<Bio> {
-        let raw = NonNull::new(bio.into_raw())?;
-        // SAFETY: attached, and detach waits until nobody is here with preemption off. The bio is ours to show.
-        let held = unsafe { (self.submit)(self.state.load(Ordering::Relaxed), raw.as_ptr(), sector, sectors, again.into()) };
-        // SAFETY: what the filter did not keep is ours again.
-        if held == 0 {
-            Some(unsafe { Bio::from_raw(raw) })
-        } else {
-            None
-        }
+    pub(super) fn submit(&self, _at: &Atomic, bio: NonNull<c_void>, sector: u64, sectors: u64, again: bool) -> bool {
+        // SAFETY: attached, and detach waits until nobody is here with preemption off. The bio is the caller's to show.
+        unsafe { (self.submit)(self.state.load(Ordering::Relaxed), bio.as_ptr(), sector, sectors, again.into()) != 0 }
     }
 }

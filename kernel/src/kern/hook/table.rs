@@ -2,12 +2,13 @@
 
 //! Attachments by disk, read without a lock and changed under one.
 //!
-//! 64 lists, chosen by a hash of the disk's address: a disk without attachments costs one load. An element is linked through
-//! itself, so that neither adding nor removing needs memory.
+//! 256 lists, chosen by eight bits of the disk's address: the hook on bios looks at the list's head itself, and goes no further
+//! when it is empty. An element is linked through itself, so that neither adding nor removing needs memory.
 //!
 //! States of an element: 1 not in the table; 2 in it, seen by readers; 3 removed, may still be seen by readers that were there
 //! before; after a grace period ([`super::control::grace`]), 1. The table has a reference in 2 and 3.
 
+use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -15,9 +16,15 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use rust_alloc::sync::Arc;
 
 use super::dev::Disk;
-use super::Atomic;
+use crate::sync::Atomic;
 
-const LISTS: usize = 64;
+/// Which bits of a disk's address choose the list: `BSK_DISK_SHIFT`. A gendisk is larger than this.
+const SHIFT: u32 = 10;
+const LISTS: usize = 256;
+
+/// The heads of the lists.
+#[no_mangle]
+static bsr_disks: [AtomicPtr<c_void>; LISTS] = [const { AtomicPtr::new(ptr::null_mut()) }; LISTS];
 
 /// The place in an element through which it is linked.
 pub struct Link<T>(AtomicPtr<T>);
@@ -43,9 +50,9 @@ pub trait Linked: Sized {
     fn disk(&self) -> Disk;
 }
 
-/// The table. Its changes are made under one lock, that of the control plane.
+/// The table. Its changes are made under one lock, that of the control plane. INVARIANT: a module has one `Table`, which alone
+/// uses [`bsr_disks`].
 pub struct Table<T> {
-    lists: [AtomicPtr<T>; LISTS],
     owns: PhantomData<Arc<T>>,
 }
 
@@ -55,12 +62,14 @@ pub struct Removed<T>(Arc<T>);
 impl<T: Linked> Table<T> {
     /// An empty one.
     pub const fn new() -> Self {
-        Table { lists: [const { AtomicPtr::new(ptr::null_mut()) }; LISTS], owns: PhantomData }
+        Table { owns: PhantomData }
     }
 
+    #[inline]
     fn list(&self, disk: Disk) -> &AtomicPtr<T> {
-        // A gendisk is larger than a cache line.
-        &self.lists[(disk.address() >> 6 ^ disk.address() >> 12) % LISTS]
+        let head: *const AtomicPtr<c_void> = &bsr_disks[(disk.address() >> SHIFT) % LISTS];
+        // SAFETY: the same memory as a pointer to another type; INVARIANT: all that is stored there is of this type.
+        unsafe { &*head.cast() }
     }
 
     /// The first element that may be of `disk`.
