@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 XTASK = @sh xtask/run.sh
 
-.PHONY: help demo test sim mutants check modules install uninstall setup clean
+.PHONY: help demo test sim mutants bench check modules install uninstall setup clean
 
 help: ## this list
 	@echo 'make TARGET    [KERNEL=6.1|6.12|7.3] [HOST=1]'
@@ -25,6 +25,9 @@ sim: ## the core on simulated disks: SEED= STEPS= SECONDS=
 
 mutants: ## the simulator against seeded defects: it must find each
 	$(XTASK) mutants
+
+bench: ## what tracking costs a write, in instructions
+	$(XTASK) bench $(if $(KERNEL),--kernel $(KERNEL))
 
 check: ## formatting, lints, the layer rule, licences, documentation
 	$(XTASK) check

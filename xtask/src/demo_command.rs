@@ -216,6 +216,7 @@ exec bash /host/demo.sh
         script: script.into(),
         programs: list.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
+        counted: false,
     };
     let outcome = vm::run(setup, &spec, &mut |line, _| on_line(line))?;
     let disks = outcome.dir.join("disks");

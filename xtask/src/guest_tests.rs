@@ -237,6 +237,7 @@ impl Round<'_> {
             ),
             programs: self.programs.to_vec(),
             modules: Some(modules::folder(self.kernel).join("guest")),
+            counted: false,
         };
         let mut ended = false;
         // Processor time when the last test ended.

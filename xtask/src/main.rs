@@ -2,6 +2,7 @@
 //! Every automation of blk-snap. The root Makefile's targets only call it; `cargo xtask help` lists the commands.
 
 mod apt;
+mod bench_command;
 mod cache;
 mod check_command;
 mod demo_command;
@@ -70,6 +71,8 @@ enum Action {
     },
     /// Builds the seeded defects one after the other, and has the simulator find each (about 7 minutes)
     Mutants,
+    /// Measures, in a virtual machine whose clock counts instructions
+    Bench(bench_command::Arguments),
     /// Runs a command in a virtual machine with the freshly built modules and commands
     Vm(vm_command::Arguments),
 }
@@ -136,6 +139,7 @@ fn run(action: Action) -> Result<()> {
             }
             Ok(())
         }
+        Action::Bench(arguments) => bench_command::run(&arguments),
         Action::Vm(arguments) => vm_command::run(&arguments),
     }
 }

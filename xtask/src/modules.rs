@@ -38,7 +38,7 @@ pub(crate) fn build(setup: &Setup, kernels: &[Kernel]) -> Result<()> {
 fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     let out = folder(kernel);
     let stamp = out.join("fingerprint");
-    let built = ["blkfilter.ko", "blksnap.ko"]
+    let built = ["blkfilter.ko", "blksnap.ko", "blkfilter_sample.ko"]
         .iter()
         .all(|m| out.join(m).is_file());
     if built && fs::read_to_string(&stamp).is_ok_and(|old| old == sources) {
@@ -56,6 +56,7 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     command
         .args(["make", "-j2", "--no-print-directory", "-C"])
         .arg(sh::root().join("kernel"));
+    command.args(["all", "samples"]);
     command.arg(format!("KERNEL={}", kernel.release));
     command.arg(format!("OUT={}", out.display()));
     command.arg(format!("CACHE={}", cache.display()));

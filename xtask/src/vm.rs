@@ -42,6 +42,9 @@ pub(crate) struct Spec<'a> {
     pub(crate) programs: Vec<PathBuf>,
     /// A folder with modules and the index files that depmod made.
     pub(crate) modules: Option<PathBuf>,
+    /// Emulated on one processor, with a clock that counts instructions: a nanosecond each. For figures; for nothing else, as it is
+    /// slow, and no two processors ever run at once.
+    pub(crate) counted: bool,
 }
 
 /// How a run ended.
@@ -194,7 +197,11 @@ pub(crate) fn run(
         }
     }
 
-    let accel = accel(setup)?;
+    let accel = if spec.counted {
+        "tcg".to_owned()
+    } else {
+        accel(setup)?
+    };
     let mut command = setup.tree.command("setpriv")?;
     command.args(["--pdeathsig", "TERM", "timeout", "--foreground", "-k", "5"]);
     command.arg(spec.timeout.as_secs().to_string());
@@ -206,6 +213,11 @@ pub(crate) fn run(
         spec.memory_mib,
         &spec.append,
     ));
+    if spec.counted {
+        // The later -cpu wins: a string instruction of this kind would count each of its steps.
+        command.args(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]);
+        command.args(["-cpu", "max,-erms,-fsrm"]);
+    }
     command.args([
         "-chardev",
         &format!("file,id=console,path={}", dir.join("kernel.log").display()),

@@ -102,6 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         script,
         programs: list,
         modules: folder.is_dir().then_some(folder),
+        counted: false,
     };
     let outcome = vm::run(&setup, &spec, &mut |line, _| println!("{line}"))?;
     if arguments.dmesg {
