@@ -84,6 +84,54 @@ t_origin_md_raid1() {
     check_origin /dev/md7
 }
 
+t_origin_md_raid5() {
+    modprobe raid456 || skip "no raid456"
+    local i loops=()
+    for i in 1 2 3; do
+        truncate -s 9M "$W/leg$i"
+        loops+=("$(losetup -f --show "$W/leg$i")")
+    done
+    mdadm --create /dev/md7 --quiet --run --assume-clean --metadata=1.2 --level=5 --raid-devices=3 "${loops[@]}" >/dev/null 2>&1
+    udevadm settle
+    check_origin /dev/md7
+    # All of it must be off the loop devices before they go.
+    mdadm --stop --quiet /dev/md7
+}
+
+t_origin_dm_crypt() {
+    local key=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
+    modprobe dm-crypt || skip "no dm-crypt"
+    dmsetup create secret --table "0 32768 crypt aes-xts-plain64 $key 0 $A 0"
+    udevadm settle
+    check_origin "$(node /dev/mapper/secret)"
+}
+
+t_origin_dm_thin() {
+    local i
+    modprobe dm-thin-pool || skip "no dm-thin"
+    dmsetup create pool --table "0 65536 thin-pool $B $A 128 0 1 skip_block_zeroing"
+    dmsetup message pool 0 "create_thin 0"
+    dmsetup create thin --table "0 32768 thin /dev/mapper/pool 0"
+    udevadm settle
+    check_origin "$(node /dev/mapper/thin)"
+    for i in thin pool; do dmsetup remove --retry $i; done
+}
+
+t_origin_zram() {
+    modprobe zram num_devices=1 || skip "no zram"
+    within 5 test -b /dev/zram0
+    echo 16M >/sys/block/zram0/disksize
+    check_origin /dev/zram0
+}
+
+t_origin_scsi_disk() { scsi_disk 16 && check_origin "$DISK"; }
+
+t_origin_nvme() {
+    modprobe nvme || skip "no nvme"
+    within 10 test -b /dev/nvme0n1
+    check_origin /dev/nvme0n1
+}
+
 t_origin_loop() {
     local loop
     truncate -s 16M $W/file
@@ -99,11 +147,29 @@ t_origin_brd() {
 }
 
 t_origin_null_blk() {
-    modprobe null_blk nr_devices=1 gb=1 memory_backed=1 queue_mode=2 || skip "no null_blk"
-    within 3 test -b /dev/nullb0
-    snapshot $STORE -- /dev/nullb0
-    dd if=/dev/urandom of=/dev/nullb0 bs=64k count=64 oflag=direct conv=notrunc status=none
-    same "$(head -c 4194304 "${IMAGE[0]}" | tr -d '\0' | wc -c)" 0 "bytes of the image that are not zero"
+    local i
+    modprobe null_blk nr_devices=0 || skip "no null_blk"
+    mount -t configfs none /sys/kernel/config 2>/dev/null || true
+    mkdir /sys/kernel/config/nullb/nullb0
+    for i in size=16 memory_backed=1 blocksize=4096 discard=1 power=1; do echo "${i#*=}" >"/sys/kernel/config/nullb/nullb0/${i%=*}"; done
+    within 5 test -b /dev/nullb0
+    check_origin /dev/nullb0
+    rmdir /sys/kernel/config/nullb/nullb0
+}
+
+t_zoned_disk_is_refused() {
+    modprobe null_blk nr_devices=1 gb=1 zoned=1 || skip "no null_blk"
+    within 5 test -b /dev/nullb0
+    errno EOPNOTSUPP snapc attach /dev/nullb0
+    dmesg | tail -n 20 | grep -q 'zoned devices are not supported' || fail "the log does not say why"
+}
+
+t_dax_disk_is_refused() {
+    modprobe -a nd_e820 nd_pmem 2>/dev/null || skip "no memory as a disk"
+    within 5 test -b /dev/pmem0
+    same "$(cat /sys/block/pmem0/queue/dax)" 1 "whether it can be mapped"
+    errno EOPNOTSUPP snapc attach /dev/pmem0
+    dmesg | tail -n 20 | grep -q 'memory mappings (DAX)' || fail "the log does not say why"
 }
 
 t_leg_is_refused() {

@@ -3,19 +3,15 @@
 # Devices that fail or go away, snapshots and attachments under their feet.
 
 t_scsi_disk_vanishes() {
-    local disk
-    modprobe scsi_debug dev_size_mb=32 delay=0 || skip "no scsi_debug"
-    udevadm settle
-    within 5 bash -c 'lsblk -no MODEL,NAME | grep -q scsi_debug'
-    disk=/dev/$(lsblk -dno MODEL,NAME | awk '/scsi_debug/ { print $NF; exit }')
-    snapshot $STORE -- "$disk"
-    dd if=/dev/urandom of="$disk" bs=4k count=512 oflag=direct conv=notrunc status=none
-    dd if=/dev/urandom of="$disk" bs=4k oflag=direct conv=notrunc status=none 2>/dev/null &
+    scsi_disk 32
+    snapshot $STORE -- "$DISK"
+    dd if=/dev/urandom of="$DISK" bs=4k count=512 oflag=direct conv=notrunc status=none
+    dd if=/dev/urandom of="$DISK" bs=4k oflag=direct conv=notrunc status=none 2>/dev/null &
     dd if="${IMAGE[0]}" of=/dev/null bs=64k iflag=direct status=none 2>/dev/null &
     sleep 0.1
-    echo 1 >"/sys/block/$(basename "$disk")/device/delete"
+    echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
     wait
-    within 5 test ! -b "$disk"
+    within 5 test ! -b "$DISK"
     timeout 10 dd if="${IMAGE[0]}" of=/dev/null bs=4k count=1 skip=4000 iflag=direct status=none 2>/dev/null &&
         fail "an image of a disk that is gone can be read where nothing was copied"
     timeout 10 snapc destroy "$ID"
@@ -23,14 +19,10 @@ t_scsi_disk_vanishes() {
 }
 
 t_attached_disk_vanishes() {
-    local disk
-    modprobe scsi_debug dev_size_mb=32 delay=0 || skip "no scsi_debug"
-    udevadm settle
-    within 5 bash -c 'lsblk -no MODEL,NAME | grep -q scsi_debug'
-    disk=/dev/$(lsblk -dno MODEL,NAME | awk '/scsi_debug/ { print $NF; exit }')
-    snapc attach "$disk"
-    echo 1 >"/sys/block/$(basename "$disk")/device/delete"
-    within 5 test ! -b "$disk"
+    scsi_disk 32
+    snapc attach "$DISK"
+    echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
+    within 5 test ! -b "$DISK"
     sleep 0.2
     rmmod scsi_debug
 }

@@ -94,6 +94,16 @@ LOADS=()
 # copy FROM TO [MIB]: reads past the page cache, so that what is compared comes from the device.
 copy() { dd if="$1" of="$2" bs=1M ${3:+count=$3} iflag=direct status=none; }
 
+# scsi_disk MIB: makes a disk that can be taken away, its node in $DISK.
+scsi_disk() {
+    local block
+    modprobe scsi_debug dev_size_mb="$1" delay=0 || skip "no scsi_debug"
+    within 10 eval 'ls /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*/size'
+    block=(/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
+    DISK=/dev/${block[0]##*/}
+    within 10 test -b "$DISK"
+}
+
 # A store for tests that do not care: memory.
 STORE=memory
 

@@ -45,6 +45,7 @@ remove_devices() {
         [ ! -d "${dm[0]}" ] || dmsetup remove_all -f >/dev/null 2>&1
         [ ! -d "${loops[0]}" ] || losetup -D
     fi
+    for device in /sys/kernel/config/nullb/*/; do [ ! -d "$device" ] || rmdir "$device"; done
     for device in scsi_debug null_blk brd zram; do [ ! -d /sys/module/$device/holders ] || rmmod $device 2>/dev/null; done
 }
 

@@ -276,6 +276,7 @@ static int on_control(const char *verb, int argc, char **argv)
 				       .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 };
 
 		o.path = o.store ? (uintptr_t)argv[2] : 0;
+		o.gate_ms = getenv("GATE_MS") ? (uint32_t)strtoul(getenv("GATE_MS"), NULL, 0) : 0;
 		if (ioctl(fd, OPEN, &o))
 			return fail();
 		print_id(o.id);
@@ -354,6 +355,45 @@ static int on_control(const char *verb, int argc, char **argv)
 	return -1;
 }
 
+/*
+ * Each 4 KiB of the image is as in the copy, or cannot be read (EIO). Prints how many of each; exits with 1 when anything else
+ * was read, or when a read failed with another error.
+ */
+static int judge(const char *image, const char *copy)
+{
+	static uint8_t is[65536] __attribute__((aligned(4096))), was[65536] __attribute__((aligned(4096)));
+	int fd = open(image, O_RDONLY | O_DIRECT), other = open(copy, O_RDONLY);
+	unsigned long right = 0, eio = 0;
+	off_t at = 0;
+	ssize_t n;
+
+	if (fd < 0 || other < 0) {
+		perror(fd < 0 ? image : copy);
+		return 2;
+	}
+	while ((n = pread(other, was, sizeof(was), at)) > 0) {
+		ssize_t step = pread(fd, is, n, at) == n ? n : 4096;
+
+		for (ssize_t from = 0; from < n; from += step) {
+			if (step == 4096 && pread(fd, is + from, step, at + from) != step) {
+				if (errno != EIO) {
+					perror(image);
+					return 1;
+				}
+				eio++;
+			} else if (memcmp(is + from, was + from, step)) {
+				fprintf(stderr, "wrong between %lld and %lld\n", (long long)(at + from), (long long)(at + from + step));
+				return 1;
+			} else {
+				right += step / 4096;
+			}
+		}
+		at += n;
+	}
+	printf("right=%lu\neio=%lu\n", right, eio);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const char *devices[] = { "attach", "detach", "add", "info", "cbtinfo", "cbtmap", "dirty", "counters", "ctl",
@@ -364,6 +404,8 @@ int main(int argc, char **argv)
 		filter = getenv("FILTER");
 	if (argc < 2)
 		return 2;
+	if (argc == 4 && !strcmp(argv[1], "judge"))
+		return judge(argv[2], argv[3]);
 	if (getenv("AS_NOBODY") && setresuid(65534, 65534, 65534))
 		return 2;
 	for (int i = 0; devices[i]; i++) {

@@ -210,6 +210,7 @@ exec bash /host/demo.sh
             .map(|(serial, mib)| Disk {
                 serial: serial.into(),
                 bytes: mib << 20,
+                nvme: false,
             })
             .to_vec(),
         append: String::new(),

@@ -93,19 +93,19 @@ pub(crate) fn helpers(setup: &Setup) -> Result<Vec<PathBuf>> {
     Ok(built)
 }
 
-/// The tests of a file, in its order: the lines `t_NAME() {`, and whether a comment says `long`.
-fn tests_of(text: &str) -> impl Iterator<Item = (bool, &str)> {
+/// The tests of a file, in its order: the lines `t_NAME() {`, and the word in a comment behind.
+fn tests_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let (name, rest) = line.split_once("() {")?;
         let word = name.strip_prefix("t_")?;
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         word.chars()
             .all(good)
-            .then_some((rest.trim() == "# long", name))
+            .then_some((rest.trim().trim_start_matches("# "), name))
     })
 }
 
-/// All tests whose names hold one of the words: the long ones first, then by file.
+/// All tests whose names hold one of the words: the `long` ones first, then by file.
 fn jobs(words: &str) -> Result<VecDeque<Job>> {
     let dir = sh::root().join("tests/vm");
     let mut files: Vec<String> = fs::read_dir(&dir)?
@@ -117,13 +117,18 @@ fn jobs(words: &str) -> Result<VecDeque<Job>> {
     let (mut first, mut rest) = (VecDeque::new(), VecDeque::new());
     for file in files {
         let text = fs::read_to_string(dir.join(&file))?;
-        for (long, name) in tests_of(&text) {
+        for (mark, name) in tests_of(&text) {
             if words.split('|').any(|word| name.contains(word)) {
                 let job = Job {
                     file: file.clone(),
                     name: name.to_owned(),
                 };
-                if long { &mut first } else { &mut rest }.push_back(job);
+                if mark == "long" {
+                    &mut first
+                } else {
+                    &mut rest
+                }
+                .push_back(job);
             }
         }
     }
@@ -230,7 +235,8 @@ impl Round<'_> {
             cpus: 2,
             timeout: Duration::from_secs(900),
             disks: disks(),
-            append: String::new(),
+            // A piece of memory that is a disk, /dev/pmem0.
+            append: "memmap=16M!1G".into(),
             script: format!(
                 "TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
                 120
@@ -309,10 +315,11 @@ fn seconds(text: &str) -> f64 {
 
 /// The disks of the guests.
 fn disks() -> Vec<Disk> {
-    [("a", 32), ("b", 32), ("c", 512), ("d", 512)]
+    [("a", 32), ("b", 32), ("c", 512), ("d", 512), ("nvme", 16)]
         .map(|(serial, mib): (&str, u64)| Disk {
             serial: serial.into(),
             bytes: mib << 20,
+            nvme: serial == "nvme",
         })
         .to_vec()
 }
@@ -327,7 +334,7 @@ mod tests {
         let found: Vec<_> = tests_of(text).collect();
         assert_eq!(
             found,
-            [(false, "t_one"), (true, "t_three_4"), (false, "t_five")]
+            [("", "t_one"), ("long", "t_three_4"), ("true; }", "t_five")]
         );
         assert_eq!(
             (seconds("one (1.5 s)"), seconds("one line 3: x (1)")),

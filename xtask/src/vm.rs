@@ -17,11 +17,12 @@ use crate::setup::Setup;
 use crate::tools::Kernel;
 use crate::{cache, klog, sh};
 
-/// A disk of the guest, a sparse file outside; found inside as `/dev/disk/by-id/virtio-SERIAL`.
+/// A disk of the guest, a sparse file outside; found inside as `/dev/disk/by-id/virtio-SERIAL`, or by `modprobe nvme`.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) serial: String,
     pub(crate) bytes: u64,
+    pub(crate) nvme: bool,
 }
 
 /// What to run.
@@ -244,11 +245,12 @@ pub(crate) fn run(
             sh::root().display()
         ),
     ]);
-    command.args(drive("root", &setup.guest.root(), true));
+    command.args(drive("root", &setup.guest.root(), true, "virtio-blk-pci"));
     for disk in &spec.disks {
         let path = disks.join(format!("{}.raw", disk.serial));
         File::create(&path)?.set_len(disk.bytes)?;
-        command.args(drive(&disk.serial, &path, false));
+        let device = if disk.nvme { "nvme" } else { "virtio-blk-pci" };
+        command.args(drive(&disk.serial, &path, false, device));
     }
 
     let start = Instant::now();
@@ -309,7 +311,7 @@ pub(crate) fn run(
     })
 }
 
-fn drive(serial: &str, path: &Path, read_only: bool) -> [String; 4] {
+fn drive(serial: &str, path: &Path, read_only: bool, device: &str) -> [String; 4] {
     let extra = if read_only {
         ",readonly=on"
     } else {
@@ -322,7 +324,7 @@ fn drive(serial: &str, path: &Path, read_only: bool) -> [String; 4] {
             path.display()
         ),
         "-device".into(),
-        format!("virtio-blk-pci,drive=drive-{serial},serial={serial}"),
+        format!("{device},drive=drive-{serial},serial={serial}"),
     ]
 }
 

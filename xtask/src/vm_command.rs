@@ -129,6 +129,7 @@ fn disk(index: usize, text: &str) -> Result<Disk> {
     Ok(Disk {
         serial,
         bytes: bytes(size).with_context(|| format!("{size} is no size; try 512M or 2G"))?,
+        nvme: false,
     })
 }
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Origin and store failing, slow, stuck, full and going away, while blocks are copied, stored, read from the image, and at the
+# take. After each: the origin holds what was written to it, the image is right or EIO, and no snapshot is left (the runner sees
+# to that, and to the module's leaving). 30-snapshot.sh and 80-hostile.sh have the simplest of them.
+
+# frail NAME DISK: a mapping over the first 16 MiB of a disk, to be turned into something worse.
+frail() {
+    dmsetup create "$1" --table "0 32768 linear $2 0"
+    within 5 test -b "/dev/mapper/$1"
+    node "/dev/mapper/$1"
+}
+
+# turn NAME LINES: its table is these lines from now on. What is in flight ends before.
+turn() {
+    dmsetup suspend "$1" --nolockfs
+    printf '%b\n' "$2" | dmsetup load "$1"
+    dmsetup resume "$1"
+}
+
+# Fills what a test begins with: a stamped load, and a copy of it.
+begin() {
+    stamp load "$1" --direct --journal $W/1.journal --seconds 0.3
+    copy "$1" $W/copy
+}
+
+# judged IMAGE: right or EIO, everywhere; the counts are in $RIGHT and $EIO.
+judged() {
+    snapc judge "$1" $W/copy >$W/judged || fail "the image is wrong: $(tail -n 1 $W/judged)"
+    RIGHT=$(value right <$W/judged) EIO=$(value eio <$W/judged)
+}
+
+# A load that is to run without an error.
+more() { stamp load "$1" --direct --journal "$W/$2.journal" --seconds "${3:-0.5}" --seed "$2" "${@:4}"; }
+
+t_fault_origin_fails_under_the_image() {
+    local frail && frail=$(frail frail $A)
+    begin "$frail"
+    snapshot $STORE -- "$frail"
+    more "$frail" 2 0.3 --range 2097152
+    # The second half cannot be read any more; nothing was written there, so the image needs it.
+    turn frail "0 16384 linear $A 0\n16384 16384 error"
+    judged "${IMAGE[0]}"
+    [ "$EIO" -ge 2048 ] || fail "only $EIO blocks of the image could not be read"
+    [ "$RIGHT" -gt 0 ] || fail "no block of the image could be read"
+    turn frail "0 32768 linear $A 0"
+    judged "${IMAGE[0]}"
+    destroy
+    stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
+}
+
+t_fault_origin_slow() {
+    local frail && frail=$(frail frail $A)
+    begin "$frail"
+    snapc attach "$frail"
+    # Reads take 20 ms, writes none.
+    turn frail "0 32768 delay $A 0 20 $A 0 0"
+    snapshot $STORE -- "$frail"
+    more "$frail" 2
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy
+    turn frail "0 32768 linear $A 0"
+    stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
+}
+
+t_fault_origin_stuck_at_the_take() {
+    local frail pid id && frail=$(frail frail $A)
+    snapc attach "$frail"
+    id=$(GATE_MS=300 snapc open memory)
+    snapc add "$frail" "$id"
+    dmsetup suspend frail --nolockfs
+    dd if=/dev/urandom of="$frail" bs=4k count=1 oflag=direct conv=notrunc status=none &
+    pid=$!
+    within 5 writing $pid
+    errno ETIMEDOUT snapc take "$id"
+    dmsetup resume frail
+    wait $pid
+    begin "$frail"
+    snapc take "$id"
+    more "$frail" 2 0.3
+    judged "$(image "$frail")"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy "$id"
+    stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
+}
+
+# The process sleeps in the kernel for its write.
+writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }
+
+t_fault_origin_stuck_under_the_copy() {
+    local frail && frail=$(frail frail $A)
+    begin "$frail"
+    snapshot $STORE -- "$frail"
+    load "$frail" $W/2.journal --seed 2 --pause 500
+    sleep 0.1
+    dmsetup suspend frail --nolockfs
+    dd if="${IMAGE[0]}" of=/dev/null bs=1M iflag=direct status=none &
+    sleep 0.5
+    dmsetup resume frail
+    wait $!
+    stop_loads
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy
+    stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
+}
+
+# The store goes from good to failing while it is written to; the origin must not notice.
+t_fault_store_fails_when_it_holds_something() {
+    local frail error && frail=$(frail frail $B)
+    begin $A
+    snapshot "$frail" -- $A
+    more $A 2 0.2 --range 4194304
+    within 5 eval '[ "$(counter $A store_bytes)" -gt 0 ]'
+    turn frail '0 32768 error'
+    # What is stored cannot be read now, and what is not is right.
+    judged "${IMAGE[0]}"
+    more $A 3
+    within 5 failed $A
+    read -r error _ < <(snapc info $A)
+    same "$error" -5 "the snapshot's error"
+    judged "${IMAGE[0]}"
+    same "$RIGHT" 0 "blocks that the image of a failed snapshot gives"
+    destroy
+    stamp prove "$A:$W/1.journal:$W/2.journal:$W/3.journal" --foreign
+}
+
+failed() { local error && read -r error _ < <(snapc info "$1") && [ "$error" -lt 0 ]; }
+
+t_fault_store_slow() {
+    local frail && frail=$(frail frail $B)
+    begin $A
+    turn frail "0 32768 delay $B 0 50"
+    snapshot "$frail" -- $A
+    more $A 2 0.5 --range 8388608
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}
+
+# Copies stay in memory, then writers are held, then the snapshot is given up and they go on.
+t_fault_store_stuck() {
+    local frail timeout=/sys/module/blksnap/parameters/store_timeout_seconds before copies=/sys/module/blksnap/parameters/copy_memory_kib
+    local memory pid
+    read -r before <$timeout
+    read -r memory <$copies
+    echo 1024 >$copies
+    frail=$(frail frail $B)
+    begin $A
+    snapshot "$frail" -- $A
+    dmsetup suspend frail --nolockfs
+    echo 1 >$timeout
+    head -c 16M /dev/urandom >$W/new
+    dd if=$W/new of=$A bs=64k oflag=direct conv=notrunc status=none
+    within 10 failed $A
+    echo "$before" >$timeout
+    echo "$memory" >$copies
+    judged "${IMAGE[0]}"
+    same "$RIGHT" 0 "blocks that the image of a failed snapshot gives"
+    destroy &
+    pid=$!
+    dmsetup resume frail
+    wait $pid
+    drop
+    cmp -n 16777216 $A $W/new
+    begin $A
+    snapshot $STORE -- $A
+    more $A 2 0.2
+    judged "${IMAGE[0]}"
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}
+
+t_fault_store_device_full() {
+    local loop error
+    truncate -s 2M $W/small
+    loop=$(losetup -f --show $W/small)
+    begin $A
+    snapshot "$loop" -- $A
+    more $A 2
+    within 5 failed $A
+    read -r error _ < <(snapc info $A)
+    same "$error" -28 "the snapshot's error"
+    destroy
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}
+
+t_fault_store_vanishes() {
+    scsi_disk 32
+    begin $A
+    snapshot "$DISK" -- $A
+    load $A $W/2.journal --seed 2
+    within 5 eval '[ "$(counter $A store_bytes)" -gt 0 ]'
+    echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
+    within 10 failed $A
+    stop_loads
+    judged "${IMAGE[0]}"
+    timeout 10 snapc destroy "$ID"
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}
+
+t_fault_holder_killed_while_the_store_is_stuck() {
+    local frail pid id && frail=$(frail frail $B)
+    begin $A
+    snapc hold "$frail" >$W/id &
+    pid=$!
+    within 5 test -s $W/id
+    read -r id <$W/id
+    snapc attach $A
+    snapc add $A "$id"
+    snapc take "$id"
+    dmsetup suspend frail --nolockfs
+    more $A 2 0.2 --range 4194304
+    kill -9 $pid
+    dmsetup resume frail
+    within 10 eval '[ "$(snapc collect)" = 0 ]'
+    more $A 3 0.2
+    stamp prove $A:$W/1.journal:$W/2.journal:$W/3.journal --foreign
+}
+
+t_fault_store_fails_for_a_moment() {
+    local frail && frail=$(frail frail $B)
+    begin $A
+    snapshot "$frail" -- $A
+    turn frail "0 32768 flakey $B 0 0 1 1 error_writes"
+    more $A 2
+    within 5 failed $A
+    turn frail "0 32768 linear $B 0"
+    judged "${IMAGE[0]}"
+    destroy
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}
