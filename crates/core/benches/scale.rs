@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use blksnap_core::cbt::Marks;
-use blksnap_core::cow::{Action, Engine, Limits, Saved, SavedPage};
+use blksnap_core::cow::{Action, Engine, Epoch, Limits, Saved, SavedPage};
 use blksnap_core::BlockRange;
 
 const BLOCKS: u64 = 1 << 32;
@@ -38,10 +38,14 @@ struct Snapshot {
 
 impl Snapshot {
     fn new() -> Self {
-        let engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
+        let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
+        let bits = || Saved::new(BLOCKS).expect("memory");
+        let (saved, own) = (bits(), bits());
+        engine.prepare(&saved, &own).expect("memory");
+        engine.take().expect("prepared");
         Self {
             engine,
-            saved: Saved::new(BLOCKS).expect("memory"),
+            saved,
             slot: 0,
         }
     }
@@ -64,14 +68,14 @@ impl Snapshot {
                     .engine
                     .read_done(&self.saved, copy, true)
                     .expect("memory"),
-                Action::Store { batch, blocks } => {
+                Action::Store { batch, blocks, .. } => {
                     // Slots that do not follow each other, so that nothing joins.
                     self.engine
                         .store_done(&self.saved, batch, self.slot)
                         .expect("memory");
                     self.slot += u64::from(blocks) + 1;
                 }
-                Action::Release { .. } | Action::FreeCopy { .. } => {}
+                _ => {}
             }
         }
     }
@@ -124,7 +128,7 @@ fn main() {
             black_box(snapshot.saved.covers(range));
         });
         let resolve = time(ROUNDS, || {
-            black_box(snapshot.engine.resolve(random.block(parts), 1));
+            black_box(snapshot.engine.resolve(Epoch(1), random.block(parts), 1));
         });
         let write = time(FEW, || snapshot.write(random.block(parts)));
         println!(

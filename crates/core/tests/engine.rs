@@ -8,7 +8,7 @@
 
 mod machine;
 
-use blksnap_core::cow::{Action, Engine, Limits, Source};
+use blksnap_core::cow::{Action, Engine, Epoch, Limits, Source};
 use blksnap_core::BlockRange;
 use machine::{Bits, Machine};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             pool_blocks,
             store_batch_blocks,
             stores_in_flight,
+            ..Limits::default()
         },
     )
 }
@@ -28,8 +29,11 @@ fn limits() -> impl Strategy<Value = Limits> {
 #[derive(Clone, Debug)]
 enum Step {
     Write(u64, u64),
-    ImageWrite(u64, u64),
-    ImageRead(u64),
+    ImageWrite(usize, u64, u64),
+    ImageRead(usize, u64),
+    Free(usize, u64, u64),
+    Take,
+    End(usize),
     /// One action is taken from the engine, and its I/O started.
     Act,
     /// One of the I/Os under way completes.
@@ -40,8 +44,11 @@ fn steps(blocks: u64, most: usize) -> impl Strategy<Value = Vec<Step>> {
     let count = move || prop_oneof![4 => 1..6u64, 1 => 1..blocks + 2];
     let step = prop_oneof![
         20 => (0..blocks, count()).prop_map(|(at, n)| Step::Write(at, n)),
-        4 => (0..blocks, count()).prop_map(|(at, n)| Step::ImageWrite(at, n)),
-        10 => (0..blocks).prop_map(Step::ImageRead),
+        4 => (0..9usize, 0..blocks, count()).prop_map(|(i, at, n)| Step::ImageWrite(i, at, n)),
+        10 => (0..9usize, 0..blocks).prop_map(|(i, at)| Step::ImageRead(i, at)),
+        1 => (0..9usize, 0..blocks, count()).prop_map(|(i, at, n)| Step::Free(i, at, n)),
+        4 => Just(Step::Take),
+        2 => (0..9usize).prop_map(Step::End),
         40 => Just(Step::Act),
         40 => any::<prop::sample::Index>().prop_map(|i| Step::Complete(i.index(1000))),
     ];
@@ -53,8 +60,13 @@ fn run(blocks: u64, limits: Limits, steps: &[Step]) -> Machine {
     for step in steps {
         match *step {
             Step::Write(at, count) => machine.write(BlockRange { start: at, count }),
-            Step::ImageWrite(at, count) => machine.image_write(BlockRange { start: at, count }),
-            Step::ImageRead(at) => machine.image_read(at),
+            Step::ImageWrite(image, at, count) => {
+                machine.image_write(image, BlockRange { start: at, count })
+            }
+            Step::ImageRead(image, at) => machine.image_read(image, at),
+            Step::Free(image, at, count) => machine.free(image, BlockRange { start: at, count }),
+            Step::Take => machine.take(),
+            Step::End(which) => machine.end(which),
             Step::Act => {
                 machine.act();
             }
@@ -90,6 +102,17 @@ proptest! {
     }
 }
 
+const EPOCH: Epoch = Epoch(1);
+
+/// An engine with one snapshot, and its bits.
+fn taken(blocks: u64, limits: Limits) -> (Engine, Bits) {
+    let mut engine = Engine::new(blocks, limits).unwrap();
+    let (saved, own) = (Bits::new(blocks).unwrap(), Bits::new(blocks).unwrap());
+    engine.prepare(&saved, &own).unwrap();
+    assert_eq!(engine.take(), Some(EPOCH));
+    (engine, saved)
+}
+
 /// Runs the engine's actions at once and says which reads and stores there were.
 fn drive(
     engine: &mut Engine,
@@ -104,7 +127,7 @@ fn drive(
                 reads.push(range);
                 engine.read_done(saved, copy, true).unwrap();
             }
-            Action::Store { batch, blocks } => {
+            Action::Store { batch, blocks, .. } => {
                 stores.push(blocks);
                 assert_eq!(
                     engine
@@ -117,7 +140,7 @@ fn drive(
                 *slot += u64::from(blocks);
             }
             Action::Release { token } => released.push(token),
-            Action::FreeCopy { .. } => {}
+            Action::FreeCopy { .. } | Action::FreeEpoch { .. } | Action::ImageWrite { .. } => {}
         }
     }
     (reads, stores, released)
@@ -125,10 +148,7 @@ fn drive(
 
 #[test]
 fn a_first_write_costs_one_read_and_one_store() {
-    let (mut engine, saved) = (
-        Engine::new(1 << 20, Limits::default()).unwrap(),
-        Bits::new(1 << 20).unwrap(),
-    );
+    let (mut engine, saved) = taken(1 << 20, Limits::default());
     let mut slot = 0;
     engine
         .write(
@@ -168,16 +188,16 @@ fn a_first_write_costs_one_read_and_one_store() {
         drive(&mut engine, &saved, &mut slot),
         (vec![], vec![], vec![2])
     );
-    assert_eq!(engine.resolve(777, 10), (Source::Store { slot: 0 }, 1));
-    assert_eq!(engine.resolve(778, 10), (Source::Origin, 10));
+    assert_eq!(
+        engine.resolve(EPOCH, 777, 10),
+        (Source::Store { slot: 0 }, 1)
+    );
+    assert_eq!(engine.resolve(EPOCH, 778, 10), (Source::Origin, 10));
 }
 
 #[test]
 fn neighbours_become_one_read() {
-    let (mut engine, saved) = (
-        Engine::new(1 << 20, Limits::default()).unwrap(),
-        Bits::new(1 << 20).unwrap(),
-    );
+    let (mut engine, saved) = taken(1 << 20, Limits::default());
     for (token, start) in [(1, 100), (2, 101), (3, 99), (4, 98), (5, 102)] {
         engine
             .write(&saved, token, BlockRange { start, count: 1 })
@@ -202,11 +222,9 @@ fn a_write_larger_than_the_pool_goes_by_slices() {
         pool_blocks: 16,
         store_batch_blocks: 16,
         stores_in_flight: 1,
+        ..Limits::default()
     };
-    let (mut engine, saved) = (
-        Engine::new(1 << 20, limits).unwrap(),
-        Bits::new(1 << 20).unwrap(),
-    );
+    let (mut engine, saved) = taken(1 << 20, limits);
     // A write-zeroes of 1 GiB, and a small write behind it that need not wait for all of it.
     engine
         .write(
@@ -237,10 +255,7 @@ fn a_write_larger_than_the_pool_goes_by_slices() {
 
 #[test]
 fn a_write_behind_a_failed_read_is_released() {
-    let (mut engine, saved) = (
-        Engine::new(64, Limits::default()).unwrap(),
-        Bits::new(64).unwrap(),
-    );
+    let (mut engine, saved) = taken(64, Limits::default());
     engine
         .write(&saved, 9, BlockRange { start: 0, count: 1 })
         .unwrap();

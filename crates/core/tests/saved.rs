@@ -14,16 +14,30 @@ use proptest::prelude::*;
 
 type Bits = Saved<OnceLock<SavedPage>>;
 
-/// Lets `engine` copy and store all that it holds; stores succeed in slots one behind the other.
-fn settle(engine: &mut Engine, saved: &Bits, slot: &mut u64) {
+/// An engine with one snapshot, and its bits.
+fn taken(blocks: u64) -> (Engine, Bits) {
+    let mut engine = Engine::new(blocks, Limits::default()).unwrap();
+    let (saved, own) = (Bits::new(blocks).unwrap(), Bits::new(blocks).unwrap());
+    engine.prepare(&saved, &own).unwrap();
+    engine.take().unwrap();
+    (engine, saved)
+}
+
+/// Lets `engine` copy and store all that it holds; stores succeed in slots one behind the other. What was copied is set in `copied`, each block once.
+fn settle(engine: &mut Engine, saved: &Bits, slot: &mut u64, copied: &mut [bool]) {
     while let Some(action) = engine.next_action() {
         match action {
-            Action::Read { copy, .. } => engine.read_done(saved, copy, true).unwrap(),
-            Action::Store { batch, blocks } => {
+            Action::Read { copy, range } => {
+                for block in range.start..range.end() {
+                    assert!(!std::mem::replace(&mut copied[block as usize], true));
+                }
+                engine.read_done(saved, copy, true).unwrap();
+            }
+            Action::Store { batch, blocks, .. } => {
                 engine.store_done(saved, batch, *slot).unwrap();
                 *slot += u64::from(blocks);
             }
-            Action::Release { .. } | Action::FreeCopy { .. } => {}
+            _ => {}
         }
     }
     assert!(engine.idle());
@@ -36,16 +50,15 @@ proptest! {
         writes in prop::collection::vec((any::<u64>(), prop_oneof![0..10u64, 0..70_000u64]), 1..20),
         asks in prop::collection::vec((any::<u64>(), prop_oneof![0..10u64, 0..70_000u64]), 100),
     ) {
-        let saved = Bits::new(blocks).unwrap();
-        let mut engine = Engine::new(blocks, Limits::default()).unwrap();
+        let (mut engine, saved) = taken(blocks);
         let mut oracle = vec![false; blocks as usize];
         let mut slot = 0;
         for (token, (at, count)) in (0..).zip(writes) {
             let range = BlockRange { start: at % (blocks + 5), count };
             engine.write(&saved, token, range).unwrap();
-            settle(&mut engine, &saved, &mut slot);
+            settle(&mut engine, &saved, &mut slot, &mut oracle);
             let range = range.clip(blocks);
-            oracle[range.start as usize..range.end() as usize].fill(true);
+            prop_assert!(oracle[range.start as usize..range.end() as usize].iter().all(|copied| *copied));
         }
         for (at, count) in asks {
             let range = BlockRange { start: at % (blocks + 5), count };

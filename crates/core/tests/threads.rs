@@ -112,7 +112,11 @@ fn no_write_passes_its_copy() {
     for _ in 0..rounds() / 4 {
         let (disk, stop) = (disk(), AtomicBool::new(false));
         let saved = Saved::<OnceLock<SavedPage>>::new(BLOCKS).unwrap();
-        let engine = Mutex::new(Engine::new(BLOCKS, Limits::default()).unwrap());
+        let mut engine = Engine::new(BLOCKS, Limits::default()).unwrap();
+        let own = Saved::<OnceLock<SavedPage>>::new(BLOCKS).unwrap();
+        engine.prepare(&saved, &own).unwrap();
+        engine.take().unwrap();
+        let engine = Mutex::new(engine);
         let image: Vec<OnceLock<u64>> = (0..BLOCKS).map(|_| OnceLock::new()).collect();
         let write = |block: u64, number| {
             let range = BlockRange {
@@ -129,7 +133,7 @@ fn no_write_passes_its_copy() {
                             image[at].set(disk[at].load(Relaxed)).unwrap();
                         }
                         engine.read_done(&saved, copy, true).unwrap();
-                    } else if let Action::Store { batch, blocks } = action {
+                    } else if let Action::Store { batch, blocks, .. } = action {
                         let slot = engine.stats().store_blocks;
                         assert!(blocks > 0);
                         engine.store_done(&saved, batch, slot).unwrap();

@@ -24,6 +24,8 @@ mod lazy;
 mod map;
 mod saved;
 
-pub use engine::{Action, BatchId, CopyId, Engine, Limits, Source, Stats, Token};
+pub use engine::{
+    Action, BatchId, CopyId, Engine, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
+};
 pub use lazy::LazyCell;
 pub use saved::{Saved, SavedPage};

@@ -2,7 +2,7 @@
 //! Which blocks may be written over: the question each write asks.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::lazy::LazyCell;
 use crate::fallible::{bytes, filled};
@@ -15,22 +15,54 @@ const PAGE_WORDS: usize = 512;
 const PAGE_BLOCKS: u64 = 512 * 64;
 
 /// The bits of 32768 blocks.
-pub struct SavedPage(Vec<AtomicU64>);
+pub struct SavedPage {
+    /// No words: all bits are set.
+    words: Vec<AtomicU64>,
+    /// Blocks of the page that were copied ahead and not written yet: their bits are in a page of [`Saved::ahead`].
+    ahead: AtomicU32,
+}
+
+impl SavedPage {
+    fn new(words: usize) -> Result<Self, NoMemory> {
+        Ok(Self {
+            words: filled(words, AtomicU64::default)?,
+            ahead: AtomicU32::new(0),
+        })
+    }
+
+    #[inline]
+    fn word(&self, word: usize) -> u64 {
+        match self.words.get(word) {
+            Some(word) => word.load(Ordering::Acquire),
+            None => u64::MAX,
+        }
+    }
+}
 
 /// One bit a block: its content at the take is safe, a write may pass. Sparse; a page of bits is made when the first of its blocks is copied.
 ///
-/// `C` is the cell that holds a page, see [`LazyCell`].
+/// Each epoch of a device's snapshots has its own; and each image has one more, for the blocks that it has of its own. `C` is the cell that holds a page, see [`LazyCell`].
+///
+/// # Copied ahead
+///
+/// A block that was copied before anyone wrote to it has a second bit, which the write that comes clears and counts. Where nothing was copied ahead, a
+/// write looks at nothing more for that than at the page that it looks at anyhow.
 ///
 /// # Memory ordering
 ///
 /// A bit is set with release ordering after the read of the old data has completed, and read with acquire ordering before the write
-/// is passed on: no write that saw the bit can reach the disk before the old data was read from it. Bits are never cleared.
+/// is passed on: no write that saw the bit can reach the disk before the old data was read from it. Bits are never cleared. A bit for "copied
+/// ahead" is set before that of its block, so that a write that passes finds it.
 pub struct Saved<C> {
     pages: Vec<C>,
     blocks: u64,
     /// All blocks are free to be written, for ever: the snapshot failed or ends.
     released: AtomicBool,
     page_count: AtomicUsize,
+    /// Bits of blocks that were copied ahead.
+    ahead: Vec<C>,
+    /// Blocks that were copied ahead and written since.
+    used: AtomicU64,
 }
 
 impl<C: LazyCell<SavedPage>> Saved<C> {
@@ -38,33 +70,52 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`]. Allocates one cell per 128 MiB of the device; process context.
+    /// [`NoMemory`]. Allocates two cells per 128 MiB of the device; process context.
     pub fn new(blocks: u64) -> Result<Self, NoMemory> {
-        let pages = filled(index(blocks.div_ceil(PAGE_BLOCKS)), C::default)?;
+        let cells = || filled(index(blocks.div_ceil(PAGE_BLOCKS)), C::default);
         Ok(Self {
-            pages,
+            pages: cells()?,
             blocks,
             released: AtomicBool::new(false),
             page_count: AtomicUsize::new(0),
+            ahead: cells()?,
+            used: AtomicU64::new(0),
         })
     }
 
     /// Whether a write to all of `range` may pass. Blocks outside of the device do not count. Any context; no lock, no allocation.
+    ///
+    /// To be asked by each write that goes on if it may: what was copied ahead counts as used then.
     #[inline]
     pub fn covers(&self, range: BlockRange) -> bool {
         let range = range.clip(self.blocks);
-        self.all_set(range.start, range.end()) || self.released.load(Ordering::Acquire)
+        let mut ahead = 0;
+        let all = for_words(range.start, range.end(), |page, word, mask| {
+            let Some(page) = self.page(page) else {
+                return false;
+            };
+            let set = page.word(word) & mask == mask;
+            // Behind the word: whoever sees a block's bit sees that it was copied ahead.
+            ahead |= page.ahead.load(Ordering::Relaxed);
+            set
+        });
+        if ahead != 0 && all {
+            self.use_up(range);
+        }
+        all || self.released.load(Ordering::Acquire)
     }
 
     /// Whether no write to any block of `range` was ever let pass: what was read from the origin before this says true is as it was at
     /// the take. Any context; no lock, no allocation.
+    ///
+    /// An image reads from the origin what is untouched in its epoch and in all later ones.
     #[inline]
     pub fn untouched(&self, range: BlockRange) -> bool {
         let range = range.clip(self.blocks);
         !self.released.load(Ordering::Acquire)
             && for_words(range.start, range.end(), |page, word, mask| {
-                let word = self.page(page).and_then(|page| page.0.get(word));
-                word.is_none_or(|word| word.load(Ordering::Acquire) & mask == 0)
+                self.page(page)
+                    .is_none_or(|page| page.word(word) & mask == 0)
             })
     }
 
@@ -76,18 +127,123 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     /// Bytes of memory allocated.
     pub fn memory_bytes(&self) -> usize {
         let page = size_of::<SavedPage>() + PAGE_WORDS * size_of::<AtomicU64>();
-        bytes(&self.pages) + self.page_count.load(Ordering::Relaxed) * page
+        let cells = bytes(&self.pages) + bytes(&self.ahead);
+        cells + self.page_count.load(Ordering::Relaxed) * page
+    }
+
+    /// Number of blocks.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// How many blocks from `block` on are saved, as far as `max` and this one's group of 64: 0 if it is not.
+    #[inline]
+    pub(super) fn saved_run(&self, block: u64, max: u64) -> u64 {
+        let word = self.word(block / 64) >> (block % 64);
+        u64::from(word.trailing_ones()).min(max)
+    }
+
+    /// How many blocks from `block` on are not saved, at most `max`.
+    pub(super) fn clear_run(&self, block: u64, max: u64) -> u64 {
+        let (mut at, end) = (block, block.saturating_add(max));
+        while at < end {
+            let word = self.word(at / 64) >> (at % 64);
+            if word != 0 {
+                at += u64::from(word.trailing_zeros());
+                break;
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        at.min(end) - block
+    }
+
+    /// The bits of blocks `64 * word..` that are saved.
+    pub(super) fn word(&self, word: u64) -> u64 {
+        let page = self.page(word / (PAGE_BLOCKS / 64));
+        page.map_or(0, |page| page.word(index(word % (PAGE_BLOCKS / 64))))
+    }
+
+    /// The bits of blocks `64 * word..` that were copied ahead and not written since.
+    pub(super) fn ahead_word(&self, word: u64) -> u64 {
+        let page = self.ahead.get(index(word / (PAGE_BLOCKS / 64)));
+        let page = page.and_then(C::get);
+        page.map_or(0, |page| page.word(index(word % (PAGE_BLOCKS / 64))))
+    }
+
+    /// How many blocks that were copied ahead were written since.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Makes the pages in which [`Saved::set`] will set bits. One caller at a time.
     pub(super) fn prepare(&self, range: BlockRange) -> Result<(), NoMemory> {
+        self.make_pages(&self.pages, range)
+    }
+
+    /// Makes the pages in which [`Saved::set_ahead`] will set bits. One caller at a time.
+    pub(super) fn prepare_ahead(&self, range: BlockRange) -> Result<(), NoMemory> {
+        self.make_pages(&self.ahead, range)
+    }
+
+    /// The old content of `range`, which was prepared, is in memory.
+    pub(super) fn set(&self, range: BlockRange) {
+        let range = range.clip(self.blocks);
+        for_words(range.start, range.end(), |page, word, mask| {
+            if let Some(word) = self.page(page).and_then(|page| page.words.get(word)) {
+                word.fetch_or(mask, Ordering::Release);
+            }
+            true
+        });
+    }
+
+    /// `range`, which was prepared for both kinds of bits and is not saved yet, will be copied though nobody writes there.
+    pub(super) fn set_ahead(&self, range: BlockRange) {
+        let range = range.clip(self.blocks);
+        for_words(range.start, range.end(), |at, word, mask| {
+            let ahead = self.ahead.get(index(at)).and_then(C::get);
+            if let (Some(page), Some(ahead)) = (self.page(at), ahead) {
+                page.ahead.fetch_add(mask.count_ones(), Ordering::Relaxed);
+                if let Some(word) = ahead.words.get(word) {
+                    word.fetch_or(mask, Ordering::Relaxed);
+                }
+            }
+            true
+        });
+    }
+
+    /// The old content of `range` is of no use: writes pass. Takes no memory for pages that lie in it as a whole. Without memory, some of it may be done.
+    pub(super) fn give_up(&self, range: BlockRange) -> Result<(), NoMemory> {
+        let range = range.clip(self.blocks);
+        let mut at = range.start;
+        while at < range.end() {
+            let (page, first) = (at / PAGE_BLOCKS, at / PAGE_BLOCKS * PAGE_BLOCKS);
+            let last = (first + PAGE_BLOCKS).min(self.blocks);
+            let part = BlockRange {
+                start: at,
+                count: last.min(range.end()) - at,
+            };
+            let cell = self.pages.get(index(page));
+            let whole = part.start == first && part.end() == last;
+            match cell.filter(|cell| whole && cell.get().is_none()) {
+                Some(cell) => cell.set(SavedPage::new(0)?).map_err(|_| NoMemory)?,
+                None => {
+                    self.prepare(part)?;
+                    self.set(part);
+                }
+            }
+            at = part.end();
+        }
+        Ok(())
+    }
+
+    fn make_pages(&self, cells: &[C], range: BlockRange) -> Result<(), NoMemory> {
         let range = range.clip(self.blocks);
         for page in range.start / PAGE_BLOCKS..range.end().div_ceil(PAGE_BLOCKS) {
-            let Some(cell) = self.pages.get(index(page)) else {
+            let Some(cell) = cells.get(index(page)) else {
                 continue;
             };
             if cell.get().is_none() {
-                cell.set(SavedPage(filled(PAGE_WORDS, AtomicU64::default)?))
+                cell.set(SavedPage::new(PAGE_WORDS)?)
                     .map_err(|_| NoMemory)?;
                 self.page_count.fetch_add(1, Ordering::Relaxed);
             }
@@ -95,23 +251,21 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
         Ok(())
     }
 
-    /// The old content of `range`, which was prepared, is in memory.
-    pub(super) fn set(&self, range: BlockRange) {
-        let range = range.clip(self.blocks);
-        for_words(range.start, range.end(), |page, word, mask| {
-            if let Some(word) = self.page(page).and_then(|page| page.0.get(word)) {
-                word.fetch_or(mask, Ordering::Release);
+    /// A write to `range` passes: what was copied ahead there was of use.
+    #[cold]
+    fn use_up(&self, range: BlockRange) {
+        for_words(range.start, range.end(), |at, word, mask| {
+            let ahead = self.ahead.get(index(at)).and_then(C::get);
+            let word = ahead.and_then(|ahead| ahead.words.get(word));
+            // A look first: most writes find nothing, and the line stays shared.
+            let word = word.filter(|word| word.load(Ordering::Relaxed) & mask != 0);
+            if let (Some(page), Some(word)) = (self.page(at), word) {
+                let found = (word.fetch_and(!mask, Ordering::Relaxed) & mask).count_ones();
+                page.ahead.fetch_sub(found, Ordering::Relaxed);
+                self.used.fetch_add(u64::from(found), Ordering::Relaxed);
             }
             true
         });
-    }
-
-    #[inline]
-    fn all_set(&self, start: u64, end: u64) -> bool {
-        for_words(start, end, |page, word, mask| {
-            let word = self.page(page).and_then(|page| page.0.get(word));
-            word.is_some_and(|word| word.load(Ordering::Acquire) & mask == mask)
-        })
     }
 
     #[inline]

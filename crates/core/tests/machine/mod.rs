@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! A disk, a store and the shell around an engine, with every I/O completing when the test says so.
 //!
-//! A block's content is a number. The copy of the disk at the take is the oracle: it takes image writes as well.
+//! A block's content is a number. A plain copy of the disk at each take is the oracle of that snapshot's image; it takes image writes as well.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use blksnap_core::cow::{Action, BatchId, CopyId, Engine, Limits, Saved, SavedPage, Source};
+use blksnap_core::cow::{
+    Action, BatchId, CopyId, Engine, Epoch, Limits, Over, Saved, SavedPage, Source,
+};
 use blksnap_core::BlockRange;
 
 pub(crate) type Bits = Saved<OnceLock<SavedPage>>;
@@ -17,96 +19,194 @@ enum Io {
     Store(BatchId, u64, Vec<u64>),
     /// A write to the disk that passed.
     Write(BlockRange, u64),
-    /// A write to the image that was released.
-    ImageWrite(BlockRange, u64),
+    /// A write to an image that is carried out.
+    ImageWrite(u64, Epoch, BlockRange),
     /// The image read of a block, from the origin.
-    ImageRead(u64),
+    ImageRead(Epoch, u64),
 }
 
-struct Held {
-    range: BlockRange,
-    data: u64,
-    image: bool,
+/// A snapshot and its bits.
+struct Level {
+    epoch: Epoch,
+    live: bool,
+    saved: Bits,
+    own: Bits,
+    /// The image as it has to be: several values while image writes are under way.
+    image: Vec<Vec<u64>>,
 }
 
 pub(crate) struct Machine {
     engine: Engine,
-    saved: Bits,
     blocks: u64,
     limits: Limits,
     disk: Vec<u64>,
-    /// The image as it has to be: several values while image writes are under way.
-    image: Vec<Vec<u64>>,
+    levels: Vec<Level>,
     store: Vec<u64>,
     pages: BTreeMap<CopyId, Vec<u64>>,
-    held: BTreeMap<u64, Held>,
+    held: BTreeMap<u64, BlockRange>,
+    image_writes: BTreeMap<u64, (Epoch, BlockRange)>,
     io: Vec<Io>,
     next: u64,
+    /// Blocks that writes to the disk made necessary to copy, in each epoch.
+    demanded: Vec<bool>,
+    needed: u64,
+    copied: u64,
     failed: bool,
 }
 
 impl Machine {
+    /// With one snapshot taken.
     pub(crate) fn new(blocks: u64, limits: Limits) -> Self {
-        let disk: Vec<u64> = (0..blocks).map(|block| 1_000_000 + block).collect();
-        Self {
+        let mut machine = Self {
             engine: Engine::new(blocks, limits).unwrap(),
-            saved: Bits::new(blocks).unwrap(),
             blocks,
             limits,
-            image: disk.iter().map(|data| vec![*data]).collect(),
-            disk,
+            disk: (0..blocks).map(|block| 1_000_000 + block).collect(),
+            levels: Vec::new(),
             store: Vec::new(),
             pages: BTreeMap::new(),
             held: BTreeMap::new(),
+            image_writes: BTreeMap::new(),
             io: Vec::new(),
             next: 1,
+            demanded: Vec::new(),
+            needed: 0,
+            copied: 0,
             failed: false,
+        };
+        machine.take();
+        machine
+    }
+
+    fn saved(&self) -> &Bits {
+        &self.levels.last().unwrap().saved
+    }
+
+    /// Another snapshot, unless something is in the way.
+    pub(crate) fn take(&mut self) {
+        let bits = || Bits::new(self.blocks).unwrap();
+        let (saved, own) = (bits(), bits());
+        self.engine.prepare(&saved, &own).unwrap();
+        let drained = !self.io.iter().any(|io| matches!(io, Io::Write(..)));
+        if self.failed || !drained || !self.engine.quiet() {
+            self.engine.unprepare();
+            assert_eq!(self.engine.take(), None, "not prepared");
+            return;
         }
+        let epoch = self.engine.take().expect("quiet and prepared");
+        let image = self.disk.iter().map(|data| vec![*data]).collect();
+        self.demanded = vec![false; self.disk.len()];
+        self.levels.push(Level {
+            epoch,
+            live: true,
+            saved,
+            own,
+            image,
+        });
+    }
+
+    /// One of the live snapshots, by number.
+    fn choose(&self, which: usize) -> Option<usize> {
+        let live: Vec<usize> = (0..self.levels.len())
+            .filter(|at| self.levels[*at].live)
+            .collect();
+        (!self.failed && !live.is_empty()).then(|| live[which % live.len()])
+    }
+
+    fn level(&self, epoch: Epoch) -> usize {
+        let found = self.levels.iter().position(|level| level.epoch == epoch);
+        found.expect("the epoch is there")
+    }
+
+    /// A snapshot ends, but the last one does not.
+    pub(crate) fn end(&mut self, which: usize) {
+        let Some(at) = self.choose(which) else { return };
+        let epoch = self.levels[at].epoch;
+        let busy = self.image_writes.values().any(|(other, _)| *other == epoch)
+            || self.io.iter().any(
+                |io| matches!(io, Io::ImageRead(other, _) | Io::ImageWrite(_, other, _) if *other == epoch),
+            );
+        if busy || self.engine.live().count() == 1 {
+            return;
+        }
+        assert!(!self.engine.end(&self.levels.last().unwrap().saved, epoch));
+        self.levels[at].live = false;
     }
 
     pub(crate) fn write(&mut self, range: BlockRange) {
         let (range, data) = (range.clip(self.blocks), self.number());
-        if self.saved.covers(range) {
-            self.io.push(Io::Write(range, data));
+        if self.saved().covers(range) {
+            self.pass(range, data);
         } else {
-            self.engine.write(&self.saved, data, range).unwrap();
-            self.held.insert(
-                data,
-                Held {
-                    range,
-                    data,
-                    image: false,
-                },
-            );
+            let saved = &self.levels.last().unwrap().saved;
+            self.engine.write(saved, data, range).unwrap();
+            self.held.insert(data, range);
         }
     }
 
-    pub(crate) fn image_write(&mut self, range: BlockRange) {
+    fn pass(&mut self, range: BlockRange, data: u64) {
+        for block in range.blocks() {
+            if !std::mem::replace(&mut self.demanded[block], true) {
+                self.needed += 1;
+            }
+        }
+        self.io.push(Io::Write(range, data));
+    }
+
+    pub(crate) fn image_write(&mut self, which: usize, range: BlockRange) {
+        let Some(at) = self.choose(which) else { return };
         let (range, data) = (range.clip(self.blocks), self.number());
-        if !self.failed {
-            range
-                .blocks()
-                .for_each(|block| self.image[block].push(data));
-            self.engine.image_write(&self.saved, data, range).unwrap();
-            self.held.insert(
-                data,
-                Held {
-                    range,
-                    data,
-                    image: true,
-                },
-            );
-        }
+        let level = &mut self.levels[at];
+        range
+            .blocks()
+            .for_each(|block| level.image[block].push(data));
+        self.engine.image_write(level.epoch, data, range).unwrap();
+        self.image_writes.insert(data, (level.epoch, range));
     }
 
-    pub(crate) fn image_read(&mut self, block: u64) {
-        if self.failed {
+    /// The blocks were free at the take, so that nobody wants to know what is there.
+    pub(crate) fn free(&mut self, which: usize, range: BlockRange) {
+        let Some(at) = self.choose(which) else { return };
+        let range = range.clip(self.blocks);
+        let of_image = |io: &Io| matches!(io, Io::ImageRead(..) | Io::ImageWrite(..));
+        let busy = self.io.iter().any(of_image);
+        if busy || !self.image_writes.is_empty() {
             return;
         }
-        match self.engine.resolve(block, 1).0 {
-            Source::Origin => self.io.push(Io::ImageRead(block)),
-            source => self.check_data(block, source),
+        let (level, newest) = (&self.levels[at], self.levels.last().unwrap());
+        let zeroed = self
+            .engine
+            .free(&newest.saved, &level.own, level.epoch, range)
+            .unwrap();
+        let (mut fresh, epoch) = (0, level.epoch);
+        for block in range.start..range.end() {
+            if let (Source::Zero, _) = self.engine.resolve(epoch, block, 1) {
+                fresh += u64::from(self.levels[at].image[block as usize] != [0]);
+                self.levels[at].image[block as usize] = vec![0];
+            }
         }
+        assert_eq!(zeroed, fresh);
+    }
+
+    pub(crate) fn image_read(&mut self, which: usize, block: u64) {
+        let Some(at) = self.choose(which) else { return };
+        let epoch = self.levels[at].epoch;
+        match self.engine.resolve(epoch, block, 1).0 {
+            Source::Origin => self.io.push(Io::ImageRead(epoch, block)),
+            source => self.check_data(at, block, source),
+        }
+    }
+
+    /// Whether an image may read a block from the origin without asking the engine.
+    fn untouched(&self, at: usize, block: u64) -> bool {
+        let range = BlockRange {
+            start: block,
+            count: 1,
+        };
+        let saved = self.levels[at..].iter().map(|level| &level.saved);
+        saved
+            .chain([&self.levels[at].own])
+            .all(|bits| bits.untouched(range))
     }
 
     /// Takes one action. False if there is none.
@@ -121,10 +221,16 @@ impl Machine {
                     "the copy's pages are in use"
                 );
                 assert!(range.count > 0 && range.end() <= self.blocks);
+                self.copied += range.count;
                 self.pages.insert(copy, vec![0; range.count as usize]);
                 self.io.push(Io::Read(copy, range));
             }
-            Action::Store { batch, blocks } => {
+            Action::Store {
+                batch,
+                blocks,
+                epoch,
+            } => {
+                self.level(epoch);
                 let copies = self
                     .engine
                     .batch(batch)
@@ -133,22 +239,33 @@ impl Machine {
                     .flat_map(|(copy, _)| self.pages[&copy].clone())
                     .collect();
                 assert_eq!(data.len(), blocks as usize);
-                let slot = self.store.len() as u64;
-                self.store.resize(self.store.len() + data.len(), 0);
+                let slot = self.slots(data.len());
                 self.io.push(Io::Store(batch, slot, data));
             }
             Action::FreeCopy { copy } => assert!(self.pages.remove(&copy).is_some()),
             Action::Release { token } => {
-                let held = self.held.remove(&token).expect("released once");
-                if !held.image {
-                    assert!(self.saved.covers(held.range), "released before it is saved");
-                    self.io.push(Io::Write(held.range, held.data));
-                } else if !self.failed {
-                    self.io.push(Io::ImageWrite(held.range, held.data));
-                }
+                let range = self.held.remove(&token).expect("released once");
+                assert!(self.saved().covers(range), "released before it is saved");
+                self.pass(range, token);
+            }
+            Action::ImageWrite { token } => {
+                let (epoch, range) = self.image_writes.remove(&token).expect("told once");
+                self.io.push(Io::ImageWrite(token, epoch, range));
+            }
+            Action::FreeEpoch { epoch } => {
+                let at = self.level(epoch);
+                let older = self.levels[..at].iter().any(|level| level.live);
+                assert!(!older && !self.levels[at].live, "{epoch:?} is needed");
+                self.levels.remove(at);
             }
         }
         true
+    }
+
+    fn slots(&mut self, count: usize) -> u64 {
+        let slot = self.store.len() as u64;
+        self.store.resize(self.store.len() + count, 0);
+        slot
     }
 
     /// Completes one of the I/Os under way.
@@ -156,48 +273,69 @@ impl Machine {
         if self.io.is_empty() {
             return;
         }
+        let saved = &self.levels.last().unwrap().saved;
         match self.io.swap_remove(which % self.io.len()) {
             Io::Read(copy, range) => {
                 self.pages
                     .insert(copy, range.blocks().map(|block| self.disk[block]).collect());
-                self.engine.read_done(&self.saved, copy, true).unwrap();
+                self.engine.read_done(saved, copy, true).unwrap();
             }
             Io::Store(batch, slot, data) => {
                 self.store[slot as usize..][..data.len()].copy_from_slice(&data);
-                self.engine.store_done(&self.saved, batch, slot).unwrap();
+                self.engine.store_done(saved, batch, slot).unwrap();
             }
             Io::Write(range, data) => range.blocks().for_each(|block| self.disk[block] = data),
-            Io::ImageWrite(range, data) => {
-                for block in range.blocks() {
-                    let (source, _) = self.engine.resolve(block as u64, 1);
-                    let Source::Store { slot } = source else {
-                        panic!("{source:?} cannot be written")
-                    };
-                    self.store[slot as usize] = data;
-                    // Whichever of several writes comes last stays.
-                    self.image[block].retain(|other| {
-                        self.held.contains_key(other) || self.io.iter().any(|io| io.writes(*other))
-                    });
-                    self.image[block].push(data);
-                }
-            }
-            Io::ImageRead(block) => {
+            Io::ImageWrite(token, epoch, range) => self.image_write_done(token, epoch, range),
+            Io::ImageRead(epoch, block) => {
                 let seen = self.disk[block as usize];
+                let at = self.level(epoch);
                 if !self.failed {
-                    match self.engine.resolve(block, 1).0 {
-                        Source::Origin => assert!(
-                            self.image[block as usize].contains(&seen),
-                            "block {block} is torn"
-                        ),
-                        source => self.check_data(block, source),
+                    match self.engine.resolve(epoch, block, 1).0 {
+                        Source::Origin => self.check_value(at, block, seen),
+                        source => {
+                            assert!(!self.untouched(at, block));
+                            self.check_data(at, block, source);
+                        }
                     }
                 }
             }
         }
     }
 
+    fn image_write_done(&mut self, token: u64, epoch: Epoch, range: BlockRange) {
+        if self.failed {
+            return self.engine.image_done(token);
+        }
+        let at = self.level(epoch);
+        let mut block = range.start;
+        while block < range.end() {
+            let (over, run) = self.engine.over(epoch, block, range.end() - block);
+            let slot = match over {
+                Over::Slot(slot) => slot,
+                Over::None | Over::Zero => {
+                    let slot = self.slots(run as usize);
+                    let part = BlockRange {
+                        start: block,
+                        count: run,
+                    };
+                    let own = &self.levels[at].own;
+                    self.engine.image_enter(own, epoch, part, slot).unwrap();
+                    slot
+                }
+            };
+            self.store[slot as usize..][..run as usize].fill(token);
+            block += run;
+        }
+        self.engine.image_done(token);
+        // Those that share a block came in the order of their arrival, and are over.
+        let image = &mut self.levels[at].image;
+        range
+            .blocks()
+            .for_each(|block| image[block].retain(|data| *data >= token));
+    }
+
     pub(crate) fn fail(&mut self) {
-        self.engine.fail(&self.saved);
+        self.engine.fail(&self.levels.last().unwrap().saved);
         self.failed = true;
     }
 
@@ -211,6 +349,13 @@ impl Machine {
             .filter(|io| matches!(io, Io::Store(..)))
             .count();
         assert!(stores <= self.limits.stores_in_flight as usize);
+        // Those that are held need their copies, too.
+        let held: u64 = self.held.values().map(|range| range.count).sum();
+        let (needed, copied) = (self.needed + held, self.copied);
+        assert!(
+            4 * copied <= 5 * needed + 256,
+            "{copied} copied, {needed} needed"
+        );
     }
 
     /// Everything ends: nothing stays held, nothing leaks.
@@ -225,50 +370,54 @@ impl Machine {
             self.check();
         }
         assert!(self.held.is_empty(), "writes are held for ever");
-        assert!(self.engine.idle());
+        assert!(self.image_writes.is_empty(), "image writes wait for ever");
+        assert!(self.engine.idle() && self.engine.quiet());
         if !self.failed {
             assert!(self.pages.is_empty(), "copies leaked");
+            let oldest = self.engine.live().next().unwrap();
             assert_eq!(
-                self.engine.stats().saved_blocks,
-                self.store.len() as u64,
-                "each block is stored once"
+                oldest, self.levels[0].epoch,
+                "an epoch is kept for no reason"
             );
         }
     }
 
     pub(crate) fn check_image(&self) {
-        for block in 0..self.blocks {
-            match self.engine.resolve(block, 1).0 {
-                Source::Origin => {
-                    assert!(self.image[block as usize].contains(&self.disk[block as usize]))
+        for (at, level) in self.levels.iter().enumerate() {
+            for block in (0..self.blocks).filter(|_| level.live) {
+                let here = self.disk[block as usize];
+                if self.untouched(at, block) {
+                    self.check_value(at, block, here);
                 }
-                source => self.check_data(block, source),
+                match self.engine.resolve(level.epoch, block, 1).0 {
+                    Source::Origin => self.check_value(at, block, here),
+                    source => self.check_data(at, block, source),
+                }
             }
         }
     }
 
-    fn check_data(&self, block: u64, source: Source) {
+    fn check_data(&self, at: usize, block: u64, source: Source) {
         let data = match source {
             Source::Origin => unreachable!(),
             Source::Memory { copy, index } => self.pages[&copy][index as usize],
             Source::Store { slot } => self.store[slot as usize],
+            Source::Zero => 0,
         };
-        let expected = &self.image[block as usize];
+        self.check_value(at, block, data);
+    }
+
+    fn check_value(&self, at: usize, block: u64, data: u64) {
+        let expected = &self.levels[at].image[block as usize];
         assert!(
             expected.contains(&data),
-            "block {block}: {data}, not one of {expected:?}"
+            "block {block} of image {at}: {data}, not one of {expected:?}"
         );
     }
 
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-}
-
-impl Io {
-    fn writes(&self, other: u64) -> bool {
-        matches!(self, Io::ImageWrite(_, data) if *data == other)
     }
 }
 

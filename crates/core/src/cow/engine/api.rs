@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The engine's vocabulary: what it is told and what it asks for.
 
+use core::fmt;
+
 use crate::cow::map::MAX_RUN;
-use crate::BlockRange;
+use crate::{BlockRange, NoMemory};
 
 /// The caller's name for a held write.
 pub type Token = u64;
@@ -15,6 +17,52 @@ pub struct CopyId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub u32);
 
+/// A snapshot's place among those of its device: ascending with the takes of an engine, never used twice. The first is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+/// What happens to a write that finds no room in the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is held until there is.
+    #[default]
+    Hold,
+    /// It costs the snapshots: [`Lost::Pool`]. Also a write that is larger than the pool.
+    GiveUp,
+}
+
+/// Why the snapshots of a device are to be given up. Whoever gets it calls [`Engine::fail`](super::Engine::fail).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// No memory for what the engine keeps.
+    Memory,
+    /// No room in the pool, and [`Policy::GiveUp`].
+    Pool,
+    /// The original device could not be read.
+    Read,
+    /// A slot beyond what can be addressed.
+    Slot,
+}
+
+impl From<NoMemory> for Lost {
+    fn from(_: NoMemory) -> Self {
+        Self::Memory
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "out of memory",
+            Self::Pool => "the memory for copies is full",
+            Self::Read => "the original device cannot be read",
+            Self::Slot => "the difference storage is too large",
+        })
+    }
+}
+
+impl core::error::Error for Lost {}
+
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -26,6 +74,8 @@ pub struct Limits {
     pub store_batch_blocks: u32,
     /// Stores at a time: 1 to 1024.
     pub stores_in_flight: u32,
+    /// What happens when the pool is full.
+    pub policy: Policy,
 }
 
 impl Default for Limits {
@@ -36,6 +86,7 @@ impl Default for Limits {
             pool_blocks: 4096,
             store_batch_blocks: 256,
             stores_in_flight: 2,
+            policy: Policy::Hold,
         }
     }
 }
@@ -51,6 +102,7 @@ impl Limits {
             pool_blocks,
             store_batch_blocks: self.store_batch_blocks.max(copy_blocks),
             stores_in_flight: self.stores_in_flight.clamp(1, 1024),
+            policy: self.policy,
         }
     }
 }
@@ -75,6 +127,8 @@ pub enum Action {
     Store {
         /// The batch.
         batch: BatchId,
+        /// The epoch of all its copies: the slots are needed as long as the epoch is.
+        epoch: Epoch,
         /// Its number of blocks: the slots needed.
         blocks: u32,
     },
@@ -83,6 +137,29 @@ pub enum Action {
         /// The copy.
         copy: CopyId,
     },
+    /// The write that [`Engine::image_write`](super::Engine::image_write) told of has its blocks to itself, or has nothing to wait for any more
+    /// since the snapshot fails or ends. Carry it out, then [`Engine::image_done`](super::Engine::image_done).
+    ImageWrite {
+        /// The write.
+        token: Token,
+    },
+    /// Nobody looks at the blocks of this epoch any more: its [`Saved`](crate::cow::Saved), and the slots of its batches, may go. Not told of those
+    /// that are left when the last snapshot ends, or all fail.
+    FreeEpoch {
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+/// What an image has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing: what the device had at the take counts.
+    None,
+    /// Zeros.
+    Zero,
+    /// The run's first block is in this slot, the others behind it.
+    Slot(u64),
 }
 
 /// Where the image's data is.
@@ -102,6 +179,8 @@ pub enum Source {
         /// The first block's slot.
         slot: u64,
     },
+    /// Nowhere: it reads as zeros.
+    Zero,
 }
 
 /// Counters of an engine. Blocks are of 4 KiB.
@@ -117,9 +196,9 @@ pub struct Stats {
     pub store_blocks: u64,
     /// Writes to the original device that were held back.
     pub held: u64,
-    /// Writes to the image that were held back.
+    /// Writes to images.
     pub image_writes: u64,
-    /// Blocks that are in memory or in the store.
+    /// Blocks that are in memory or in the store, over all epochs.
     pub saved_blocks: u64,
     /// Times that planning was put off for lack of memory, and went on with a later event.
     pub deferred: u64,
@@ -127,4 +206,10 @@ pub struct Stats {
     pub held_now: u32,
     /// Blocks of the pool in use now.
     pub pool_used: u32,
+    /// Blocks of the pool: [`Limits::pool_blocks`].
+    pub pool_limit: u32,
+    /// Blocks copied ahead of a write.
+    pub spec_blocks: u64,
+    /// Those of them that were written later. Looked at when copies are planned: lags behind.
+    pub spec_used: u64,
 }

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::queue::{Linked, Links, Queue, UNLINKED};
+use super::Epoch;
 use crate::fallible::{bytes, filled};
 use crate::{BlockRange, NoMemory};
 
@@ -27,10 +28,9 @@ pub(super) struct Copy {
     pub(super) start: u64,
     pub(super) count: u32,
     pub(super) state: State,
+    pub(super) epoch: Epoch,
     /// Held writes that wait for the data to be in memory.
     pub(super) readers: Queue<0>,
-    /// Held writes that wait for it to be in the store.
-    pub(super) storers: Queue<0>,
     /// Link 0: queue of the copy's state, or its batch. Link 1: queue of copies whose pages go, which may be a former life of this entry.
     links: Links,
 }
@@ -41,6 +41,11 @@ impl Copy {
             start: self.start,
             count: u64::from(self.count),
         }
+    }
+
+    /// The data is in the copy's pages.
+    pub(super) fn in_memory(&self) -> bool {
+        matches!(self.state, State::Ready | State::Storing)
     }
 }
 
@@ -62,6 +67,8 @@ pub(super) struct Copies {
     ready: Queue<0>,
     freed: Queue<1>,
     ready_blocks: u32,
+    /// Copies that are planned or being read.
+    unread: u32,
 }
 
 impl Copies {
@@ -70,8 +77,8 @@ impl Copies {
             start: 0,
             count: 0,
             state: State::Free,
+            epoch: Epoch(0),
             readers: Queue::new(),
-            storers: Queue::new(),
             links: UNLINKED,
         };
         let mut slab = filled(count as usize, copy)?;
@@ -84,6 +91,7 @@ impl Copies {
             ready: Queue::new(),
             freed: Queue::new(),
             ready_blocks: 0,
+            unread: 0,
         })
     }
 
@@ -96,12 +104,14 @@ impl Copies {
         self.free.first()
     }
 
-    /// A copy of `count` blocks from `start` is to be read.
-    pub(super) fn plan(&mut self, start: u64, count: u32) {
+    /// A copy of `range`, for `epoch`, is to be read.
+    pub(super) fn plan(&mut self, epoch: Epoch, range: BlockRange) {
         if let Some(id) = self.free.pop(&mut self.slab) {
             let copy = self.get(id);
-            (copy.start, copy.count, copy.state) = (start, count, State::Planned);
+            (copy.start, copy.state, copy.epoch) = (range.start, State::Planned, epoch);
+            copy.count = u32::try_from(range.count).unwrap_or(u32::MAX);
             self.planned.push(&mut self.slab, id);
+            self.unread += 1;
         }
     }
 
@@ -117,6 +127,7 @@ impl Copies {
         self.get(id).state = State::Ready;
         self.ready.push(&mut self.slab, id);
         self.ready_blocks += self.get(id).count;
+        self.unread -= 1;
     }
 
     /// Blocks that could be stored.
@@ -124,21 +135,45 @@ impl Copies {
         self.ready_blocks
     }
 
-    /// Copies to be stored together, of up to `limit` blocks but at least one copy, and the sum of their blocks.
-    pub(super) fn gather(&mut self, limit: u32) -> (Queue<0>, u32) {
-        let (mut batch, mut blocks) = (Queue::new(), 0);
+    /// Whether no copy is planned or being read.
+    pub(super) fn all_read(&self) -> bool {
+        self.unread == 0
+    }
+
+    /// Copies of one epoch to be stored together, of up to `limit` blocks but at least one copy, and the sum of their blocks.
+    pub(super) fn gather(&mut self, limit: u32) -> (Queue<0>, Epoch, u32) {
+        let (mut batch, mut blocks, mut epoch) = (Queue::new(), 0, Epoch(0));
         while let Some(id) = self.ready.first() {
-            let count = self.get(id).count;
-            if blocks > 0 && blocks + count > limit {
+            let copy = self.get(id);
+            let count = copy.count;
+            if blocks > 0 && (blocks + count > limit || copy.epoch != epoch) {
                 break;
             }
+            epoch = copy.epoch;
+            copy.state = State::Storing;
             self.ready.pop(&mut self.slab);
-            self.get(id).state = State::Storing;
             batch.push(&mut self.slab, id);
             blocks += count;
         }
         self.ready_blocks -= blocks;
-        (batch, blocks)
+        (batch, epoch, blocks)
+    }
+
+    /// Frees copies of epochs before `first` that wait to be stored. The sum of their blocks.
+    pub(super) fn drop_before(&mut self, first: Epoch) -> u32 {
+        let mut dropped = 0;
+        let mut ready = core::mem::take(&mut self.ready);
+        while let Some(id) = ready.pop(&mut self.slab) {
+            let copy = self.get(id);
+            if copy.epoch < first {
+                dropped += copy.count;
+                self.free(id);
+            } else {
+                self.ready.push(&mut self.slab, id);
+            }
+        }
+        self.ready_blocks -= dropped;
+        dropped
     }
 
     /// The copy has been stored: its entry is free, and [`Copies::pop_freed`] will tell to free its pages.

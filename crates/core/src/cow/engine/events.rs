@@ -2,13 +2,11 @@
 //! What happens to an engine, and what it wants done.
 
 use super::copies::State;
-use super::held::Kind;
-use super::{Action, Batch, BatchId, CopyId, Engine, Token};
+use super::{Action, Batch, BatchId, CopyId, Engine, Epoch, Lost, Token};
 use crate::cow::lazy::LazyCell;
-use crate::cow::map::Place;
 use crate::cow::saved::{Saved, SavedPage};
 use crate::store::MAX_SLOTS;
-use crate::{BlockRange, NoMemory};
+use crate::BlockRange;
 
 impl Engine {
     /// A write to `range` of the original device is held: it is released once all of the range is saved, in memory at least.
@@ -17,51 +15,19 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`], also after [`Engine::fail`]: the engine does not hold this write; the caller calls `fail` and sends it on.
+    /// The engine does not hold this write; the caller calls [`Engine::fail`] and sends it on. Also before the first take, and after `fail`.
     pub fn write<C: LazyCell<SavedPage>>(
         &mut self,
         saved: &Saved<C>,
         token: Token,
         range: BlockRange,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<(), Lost> {
+        if self.failed || self.top.id == Epoch(0) {
+            return Err(Lost::Memory);
+        }
+        let id = self.held.add(token, range.clip(self.blocks))?;
         self.stats.held += 1;
-        self.hold(saved, Kind::Origin, token, range)
-    }
-
-    /// A write to `range` of the image is held: it is released once all of the range has its place in the store, which
-    /// [`Engine::resolve`] then tells, for good.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::write`].
-    pub fn image_write<C: LazyCell<SavedPage>>(
-        &mut self,
-        saved: &Saved<C>,
-        token: Token,
-        range: BlockRange,
-    ) -> Result<(), NoMemory> {
-        self.stats.image_writes += 1;
-        self.hold(saved, Kind::Image, token, range)
-    }
-
-    fn hold<C: LazyCell<SavedPage>>(
-        &mut self,
-        saved: &Saved<C>,
-        kind: Kind,
-        token: Token,
-        range: BlockRange,
-    ) -> Result<(), NoMemory> {
-        if self.failed {
-            return Err(NoMemory);
-        }
-        let id = self.held.add(kind, token, range.clip(self.blocks))?;
-        self.skim(id);
-        let held = self.held.get(id);
-        if held.planned < held.end {
-            self.held.starve(id);
-        }
-        self.go_on(id);
-        self.plan(saved).inspect_err(|_| self.held.forget(id))
+        self.begin(saved, id).inspect_err(|_| self.held.forget(id))
     }
 
     /// The read that [`Action::Read`] asked for has ended; `ok` if the data of the copy's whole range is in its pages.
@@ -70,13 +36,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`], or not `ok`: the caller calls [`Engine::fail`].
+    /// Not `ok`, or no memory: the caller calls [`Engine::fail`].
     pub fn read_done<C: LazyCell<SavedPage>>(
         &mut self,
         saved: &Saved<C>,
         copy: CopyId,
         ok: bool,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<(), Lost> {
         let reading = self
             .copies
             .slab
@@ -87,16 +53,16 @@ impl Engine {
             return Ok(());
         }
         if !ok {
-            return Err(NoMemory);
+            return Err(Lost::Read);
         }
         let range = self.copies.get(copy.0).range();
-        self.map.replace(range.start, Place::Memory(copy.0));
         saved.set(range);
         self.stats.saved_blocks += range.count;
         let mut readers = core::mem::take(&mut self.copies.get(copy.0).readers);
         self.copies.ready(copy.0);
         while let Some(id) = readers.pop(&mut self.held.slab) {
-            self.wake(id);
+            self.held.get(id).waiting = false;
+            self.go_on(saved, id);
         }
         self.plan(saved)
     }
@@ -108,23 +74,27 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`], or a slot beyond [`MAX_SLOTS`]: the caller calls `fail`.
+    /// No memory, or a slot beyond [`MAX_SLOTS`]: the caller calls `fail`.
     pub fn store_done<C: LazyCell<SavedPage>>(
         &mut self,
         saved: &Saved<C>,
         batch: BatchId,
         slot: u64,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<(), Lost> {
         let Some(stored) = self.batches.get_mut(batch.0 as usize) else {
             return Ok(());
         };
-        let Batch { mut copies, blocks } = core::mem::take(stored);
+        let Batch {
+            mut copies,
+            epoch,
+            blocks,
+        } = core::mem::take(stored);
         debug_assert!(blocks > 0 || self.failed, "no such batch is being stored");
         if self.failed || blocks == 0 {
             return Ok(());
         }
         if slot.saturating_add(u64::from(blocks)) > MAX_SLOTS {
-            return Err(NoMemory);
+            return Err(Lost::Slot);
         }
         self.batches_in_flight -= 1;
         self.pool_used -= blocks;
@@ -134,32 +104,29 @@ impl Engine {
         while let Some(id) = copies.pop(&mut self.copies.slab) {
             let copy = self.copies.get(id);
             let (start, count) = (copy.start, copy.count);
-            let mut storers = core::mem::take(&mut copy.storers);
             self.copies.free(id);
-            self.map.replace(start, Place::Stored(slot));
-            self.map.join(start);
-            slot += u64::from(count);
-            while let Some(id) = storers.pop(&mut self.held.slab) {
-                self.wake(id);
+            if let Some(level) = self.level_mut(epoch) {
+                level.map.stored(start, slot);
             }
+            slot += u64::from(count);
         }
         self.plan(saved)
     }
 
     /// What is to be done next, `None` for nothing at the moment. Never allocates.
     pub fn next_action(&mut self) -> Option<Action> {
-        if self.failed {
-            return self
-                .held
-                .pop_released()
-                .map(|token| Action::Release { token });
-        }
         // Pages go before others are asked for: the bound of the pool holds, and a copy's number is not used twice.
-        if let Some(copy) = self.copies.pop_freed() {
+        if let Some(copy) = self.copies.pop_freed().filter(|_| !self.failed) {
             return Some(Action::FreeCopy { copy: CopyId(copy) });
         }
         if let Some(token) = self.held.pop_released() {
             return Some(Action::Release { token });
+        }
+        if let Some(token) = self.images.pop_granted() {
+            return Some(Action::ImageWrite { token });
+        }
+        if self.failed {
+            return None;
         }
         if let Some(copy) = self.copies.pop_planned() {
             let range = self.copies.get(copy).range();
@@ -169,6 +136,9 @@ impl Engine {
                 copy: CopyId(copy),
                 range,
             });
+        }
+        if let Some(epoch) = self.pop_needless() {
+            return Some(Action::FreeEpoch { epoch });
         }
         self.next_store()
     }
@@ -181,17 +151,22 @@ impl Engine {
             return None;
         }
         let at = self.batches.iter().position(|batch| batch.blocks == 0)?;
-        let (copies, blocks) = self.copies.gather(limit);
-        self.batches[at] = Batch { copies, blocks };
+        let (copies, epoch, blocks) = self.copies.gather(limit);
+        self.batches[at] = Batch {
+            copies,
+            epoch,
+            blocks,
+        };
         self.batches_in_flight += 1;
         Some(Action::Store {
             batch: BatchId(u32::try_from(at).unwrap_or(u32::MAX)),
+            epoch,
             blocks,
         })
     }
 
-    /// Gives the snapshot up, or ends it: all held writes come out as [`Action::Release`], and nothing else comes out any more.
-    /// [`Saved::covers`] is true of everything. Never allocates.
+    /// Gives all snapshots of the device up, or ends them: held writes come out as [`Action::Release`], image writes that wait as
+    /// [`Action::ImageWrite`], and nothing else comes out any more. [`Saved::covers`] is true of everything. Never allocates.
     ///
     /// The pages of copies, and reads and stores under way, are the caller's to wait for and to free.
     pub fn fail<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>) {
@@ -199,12 +174,7 @@ impl Engine {
         if !self.failed {
             self.failed = true;
             self.held.release_all();
+            self.images.release(None);
         }
-    }
-
-    /// What the held write waited for has come.
-    fn wake(&mut self, id: u32) {
-        self.held.get(id).waiting = false;
-        self.go_on(id);
     }
 }

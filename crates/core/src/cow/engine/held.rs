@@ -8,15 +8,6 @@ use super::Token;
 use crate::fallible::{bytes, push};
 use crate::{BlockRange, NoMemory};
 
-/// What a held write waits for, block by block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A write to the original device: that the old data is in memory.
-    Origin,
-    /// A write to the image: that the old data has its place in the store.
-    Image,
-}
-
 /// A write that is held back.
 ///
 /// # States
@@ -28,16 +19,15 @@ pub(super) enum Kind {
 ///
 /// # Invariants
 ///
-/// - Blocks before `done` have what the write waits for. Blocks before `planned` are no longer on the origin alone.
+/// - Blocks before `done` are saved. Blocks before `planned` are no longer on the origin alone.
 /// - A write that is neither waiting nor released is starved, and block `done` is on the origin alone.
 pub(super) struct Held {
     pub(super) token: Token,
-    pub(super) kind: Kind,
     pub(super) end: u64,
     pub(super) done: u64,
     pub(super) planned: u64,
     pub(super) waiting: bool,
-    starved: bool,
+    pub(super) starved: bool,
     live: bool,
     /// Link 0: queue of the copy waited for, of released or of free entries. Link 1: next starved.
     links: Links,
@@ -79,15 +69,9 @@ impl HeldWrites {
     }
 
     /// Takes in a write; neither starved nor waiting yet.
-    pub(super) fn add(
-        &mut self,
-        kind: Kind,
-        token: Token,
-        range: BlockRange,
-    ) -> Result<u32, NoMemory> {
+    pub(super) fn add(&mut self, token: Token, range: BlockRange) -> Result<u32, NoMemory> {
         let held = Held {
             token,
-            kind,
             end: range.end(),
             done: range.start,
             planned: range.start,

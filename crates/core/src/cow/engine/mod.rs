@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! The copy-on-write engine of one device in one snapshot.
+//! The copy-on-write engine of one device, for all its snapshots.
 //!
 //! Each method is an event, told under the caller's lock; afterwards the caller takes actions from [`Engine::next_action`] until there
 //! is none, and carries them out in that order. Actions may be carried out after the lock is dropped, as long as their order is kept.
+//!
+//! # Epochs
+//!
+//! Each snapshot is an [`Epoch`], begun by its take. Blocks are copied for the newest epoch only, and entered in its map. The image of an older
+//! epoch finds a block in the map of its own epoch, or the first later one that has it, or else on the origin: so a block is copied once
+//! for all snapshots that need it. When a snapshot ends, its map stays as long as an older one is alive. See `chain.rs`.
 //!
 //! # Progress
 //!
@@ -17,21 +23,27 @@
 //! The pool bounds the pages of copies, and the entries for copies are allocated with it. An entry for each held write, and the map,
 //! grow. Where planning a copy finds no memory, it is put off while other copies are under way, whose end tries again.
 
+mod ahead;
 mod api;
+mod chain;
 mod copies;
 mod events;
 mod held;
+mod images;
 mod plan;
 mod queue;
 
 use alloc::vec::Vec;
 
-pub use api::{Action, BatchId, CopyId, Limits, Source, Stats, Token};
+use ahead::Ahead;
+pub use api::{Action, BatchId, CopyId, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token};
+use chain::Level;
 use copies::Copies;
 use held::HeldWrites;
+use images::ImageWrites;
 use queue::Queue;
 
-use crate::cow::map::{BlockMap, Place};
+use crate::cow::map::Place;
 use crate::fallible::{bytes, filled};
 use crate::{BlockRange, NoMemory};
 
@@ -42,16 +54,30 @@ const TURN_COPIES: u32 = 4;
 #[derive(Default)]
 struct Batch {
     copies: Queue<0>,
+    epoch: Epoch,
     blocks: u32,
 }
 
-/// Copy on write of one device: the held writes, the copies under way, and where each block of the image is.
+/// Copy on write of one device: the held writes, the copies under way, and where each block of each image is.
+///
+/// `saved` in its methods is the bits of the newest epoch: those that were given to the last [`Engine::prepare`] that a take followed.
 pub struct Engine {
     blocks: u64,
     limits: Limits,
-    map: BlockMap,
+    /// The newest epoch, whose map copies are entered in; 0 before the first take.
+    top: Level,
+    /// The older ones, oldest first; none that is neither alive nor needed.
+    below: Vec<Level>,
+    /// The epoch of the take to come, prepared.
+    fresh: Option<Level>,
+    /// Takes so far.
+    takes: u32,
+    /// Never copied; zeros in the images of takes to come.
+    excluded: Vec<BlockRange>,
     held: HeldWrites,
     copies: Copies,
+    ahead: Ahead,
+    images: ImageWrites,
     batches: Vec<Batch>,
     batches_in_flight: u32,
     /// Blocks of copies that are not stored yet.
@@ -63,19 +89,26 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// For a device of `blocks` blocks, nothing saved. Bounds outside of their range are moved into it.
+    /// For a device of `blocks` blocks, with no epoch: [`Engine::prepare`] and [`Engine::take`] make the first. Bounds outside of their range are
+    /// moved into it.
     ///
     /// # Errors
     ///
-    /// [`NoMemory`]. Allocates 40 bytes for each block of the pool, and 48 bytes per GiB of the device.
+    /// [`NoMemory`]. Allocates 40 bytes for each block of the pool.
     pub fn new(blocks: u64, limits: Limits) -> Result<Self, NoMemory> {
         let limits = limits.checked();
         Ok(Self {
             blocks,
             limits,
-            map: BlockMap::new(blocks)?,
+            top: Level::default(),
+            below: Vec::new(),
+            fresh: None,
+            takes: 0,
+            excluded: Vec::new(),
             held: HeldWrites::new(),
             copies: Copies::new(limits.pool_blocks)?,
+            ahead: Ahead::default(),
+            images: ImageWrites::default(),
             batches: filled(limits.stores_in_flight as usize, Batch::default)?,
             batches_in_flight: 0,
             pool_used: 0,
@@ -85,28 +118,40 @@ impl Engine {
         })
     }
 
-    /// Where `block` of the image is, and for how many blocks from it on this goes on: 1 to `max`, at least 1.
+    /// Where `block` of the image of `epoch` is, and for how many blocks from it on this goes on: 1 to `max`, at least 1.
     ///
     /// A run may end before it has to; ask again behind it. Blocks outside of the device are on the origin. Not to be used after
-    /// [`Engine::fail`].
-    pub fn resolve(&self, block: u64, max: u64) -> (Source, u64) {
-        let (place, run) = self.map.find(block, max);
-        let source = match place {
-            None | Some(Place::Reading(_)) => Source::Origin,
-            Some(Place::Memory(copy)) => {
-                let start = self
-                    .copies
-                    .slab
-                    .get(copy as usize)
-                    .map_or(block, |copy| copy.start);
-                Source::Memory {
-                    copy: CopyId(copy),
-                    index: u32::try_from(block - start).unwrap_or(0),
+    /// [`Engine::fail`], nor for an epoch that has ended.
+    pub fn resolve(&self, epoch: Epoch, block: u64, max: u64) -> (Source, u64) {
+        let mut run = max.max(1);
+        for level in self.levels_from(epoch) {
+            if level.id == epoch {
+                match level.over.find(block, run) {
+                    (Some(Place::Stored(slot)), run) => return (Source::Store { slot }, run),
+                    (Some(_), run) => return (Source::Zero, run),
+                    (None, free) => run = run.min(free),
                 }
             }
-            Some(Place::Stored(slot)) => Source::Store { slot },
-        };
-        (source, run)
+            let (place, found) = level.map.find(block, run);
+            run = run.min(found);
+            match place {
+                Some(Place::Copy(copy)) => return (self.in_copy(copy, block), run),
+                Some(Place::Stored(slot)) => return (Source::Store { slot }, run),
+                Some(Place::Zero) => return (Source::Zero, run),
+                None => {}
+            }
+        }
+        (Source::Origin, run)
+    }
+
+    fn in_copy(&self, id: u32, block: u64) -> Source {
+        match self.copies.slab.get(id as usize) {
+            Some(copy) if copy.in_memory() => Source::Memory {
+                copy: CopyId(id),
+                index: u32::try_from(block - copy.start).unwrap_or(0),
+            },
+            _ => Source::Origin,
+        }
     }
 
     /// The copies of a batch, in the order of their slots.
@@ -133,10 +178,11 @@ impl Engine {
     ///
     /// After [`Engine::fail`] this speaks of held writes only; the reads and stores under way then are the caller's to wait for.
     pub fn idle(&self) -> bool {
-        self.held.count() == 0 && (self.failed || self.pool_used == 0 && !self.copies.any_freed())
+        let idle = self.held.count() == 0 && self.images.idle();
+        idle && (self.failed || self.pool_used == 0 && !self.copies.any_freed())
     }
 
-    /// Whether [`Engine::fail`] was called.
+    /// Whether [`Engine::fail`] was called, or the last snapshot ended.
     pub fn failed(&self) -> bool {
         self.failed
     }
@@ -146,15 +192,22 @@ impl Engine {
         Stats {
             held_now: self.held.count(),
             pool_used: self.pool_used,
+            pool_limit: self.limits.pool_blocks,
+            spec_blocks: self.ahead.planned(),
+            spec_used: self.ahead.used(),
             ..self.stats
         }
     }
 
     /// Bytes of memory allocated, without the pages of copies.
     pub fn memory_bytes(&self) -> usize {
-        self.map.memory_bytes()
+        let levels = self.below.iter().chain([&self.top]).chain(&self.fresh);
+        levels.map(Level::memory_bytes).sum::<usize>()
+            + bytes(&self.below)
+            + bytes(&self.excluded)
             + self.held.memory_bytes()
             + self.copies.memory_bytes()
+            + self.images.memory_bytes()
             + bytes(&self.batches)
     }
 }

@@ -2,101 +2,132 @@
 //! Which blocks are copied next, for whom.
 
 use super::copies::State;
-use super::held::Kind;
-use super::{Engine, TURN_COPIES};
+use super::{Engine, Lost, Policy, TURN_COPIES};
 use crate::cow::lazy::LazyCell;
-use crate::cow::map::{Place, GROUP_BLOCKS};
+use crate::cow::map::{one_run, Near, Place, MAX_RUN};
 use crate::cow::saved::{Saved, SavedPage};
 use crate::{BlockRange, NoMemory};
 
+/// How far a held write was served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    /// All its blocks are saved, or have copies planned.
+    Whole,
+    /// Its turn is over.
+    Turn,
+    /// The pool is full, or there is no memory for now.
+    Stuck,
+}
+
 impl Engine {
-    /// Plans copies for starved writes, as far as the pool has room.
-    ///
-    /// Without memory it stops, and is an error only if no copy is under way whose end would try again.
-    pub(super) fn plan<C: LazyCell<SavedPage>>(
+    /// A write has arrived: plans its copies, if nobody waits for room before it.
+    pub(super) fn begin<C: LazyCell<SavedPage>>(
         &mut self,
         saved: &Saved<C>,
-    ) -> Result<(), NoMemory> {
-        while let Some(id) = self.held.most_starved() {
-            self.skim(id);
-            let held = self.held.get(id);
-            let (at, left) = (held.planned, held.end - held.planned);
-            if left == 0 {
-                self.held.unstarve(id);
-                self.go_on(id);
-                continue;
-            }
-            let room = self.limits.pool_blocks - self.pool_used;
-            if room == 0 {
-                break;
-            }
-            if self.turn_over(id) {
-                self.held.unstarve(id);
-                self.held.starve(id);
-                continue;
-            }
-            let run = self.map.find(at, left).1.min(u64::from(room));
-            match self.copy(saved, at, run) {
-                Ok(count) => {
-                    self.held.get(id).planned += u64::from(count);
-                    self.pool_used += count;
-                    self.turn.1 += count;
-                    self.go_on(id);
-                }
-                Err(NoMemory) if self.pool_used > 0 => {
-                    self.stats.deferred += 1;
-                    break;
-                }
-                Err(NoMemory) => return Err(NoMemory),
+        id: u32,
+    ) -> Result<(), Lost> {
+        let served = if self.held.most_starved().is_some() {
+            Served::Turn
+        } else {
+            self.serve(saved, id)?
+        };
+        if served != Served::Whole {
+            self.held.starve(id);
+            self.plan(saved)?;
+            if self.held.get(id).starved && self.limits.policy == Policy::GiveUp {
+                return Err(Lost::Pool);
             }
         }
         Ok(())
     }
 
-    /// Moves `planned` of a held write on, over the blocks that are not on the origin alone.
-    pub(super) fn skim(&mut self, id: u32) {
-        let held = self.held.get(id);
-        held.planned = held.planned.max(held.done);
-        while held.planned < held.end {
-            match self.map.find(held.planned, held.end - held.planned) {
-                (None, _) => break,
-                (Some(_), run) => held.planned += run,
+    /// Plans copies for starved writes, as far as the pool has room.
+    pub(super) fn plan<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>) -> Result<(), Lost> {
+        while let Some(id) = self.held.most_starved() {
+            match self.serve(saved, id)? {
+                Served::Whole => self.held.unstarve(id),
+                Served::Turn => {
+                    self.held.unstarve(id);
+                    self.held.starve(id);
+                }
+                Served::Stuck => break,
             }
         }
+        Ok(())
+    }
+
+    /// Plans copies for a held write, and lets it go on as far as it can.
+    ///
+    /// Without memory it stops, and is an error only if no copy is under way whose end would try again.
+    fn serve<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>, id: u32) -> Result<Served, Lost> {
+        let served = loop {
+            let held = self.held.get(id);
+            held.planned = held.planned.max(held.done);
+            let (at, left) = (held.planned, held.end - held.planned);
+            if left == 0 {
+                break Served::Whole;
+            }
+            let run = saved.saved_run(at, left);
+            if run > 0 {
+                held.planned += run;
+                continue;
+            }
+            let near = self.top.map.near(at);
+            if let Some((_, run)) = near.place() {
+                held.planned += run.min(left);
+                continue;
+            }
+            let room = u64::from(self.limits.pool_blocks - self.pool_used);
+            if room == 0 {
+                break Served::Stuck;
+            }
+            if self.turn_over(id) {
+                break Served::Turn;
+            }
+            let most = left.min(room).min(MAX_RUN);
+            let run = saved.clear_run(at, near.gap().min(most));
+            match self.copy(
+                saved,
+                &near,
+                BlockRange {
+                    start: at,
+                    count: run,
+                },
+            ) {
+                Ok(count) => {
+                    self.held.get(id).planned += count;
+                    self.turn.1 += small(count);
+                }
+                Err(NoMemory) if self.pool_used > 0 => {
+                    self.stats.deferred += 1;
+                    break Served::Stuck;
+                }
+                Err(NoMemory) => return Err(Lost::Memory),
+            }
+        };
+        self.go_on(saved, id);
+        Ok(served)
     }
 
     /// Moves `done` of a held write on, unless it waits already: until it can be released, or waits for a copy, or for its turn.
-    pub(super) fn go_on(&mut self, id: u32) {
+    pub(super) fn go_on<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>, id: u32) {
         let held = self.held.get(id);
         if held.waiting {
             return;
         }
         while held.done < held.end {
-            let (place, run) = self.map.find(held.done, held.end - held.done);
-            let (copy, in_memory) = match place {
-                // Starved: its turn comes.
-                None => return,
-                Some(Place::Reading(copy)) => (copy, false),
-                Some(Place::Memory(copy)) => (copy, true),
-                Some(Place::Stored(_)) => {
-                    held.done += run;
-                    continue;
-                }
-            };
-            let copy = self.copies.get(copy);
-            match held.kind {
-                Kind::Origin if in_memory => held.done += run,
-                kind => {
-                    held.waiting = true;
-                    let queue = if kind == Kind::Origin {
-                        &mut copy.readers
-                    } else {
-                        &mut copy.storers
-                    };
-                    queue.push(&mut self.held.slab, id);
-                    return;
-                }
+            let run = saved.saved_run(held.done, held.end - held.done);
+            held.done += run;
+            if run > 0 {
+                continue;
             }
+            // Else it is starved: its turn comes.
+            if let (Some(Place::Copy(copy)), _) = self.top.map.find(held.done, 1) {
+                held.waiting = true;
+                let readers = &mut self.copies.get(copy).readers;
+                readers.push(&mut self.held.slab, id);
+            }
+            return;
         }
         self.held.release(id);
     }
@@ -113,57 +144,78 @@ impl Engine {
         over && self.held.many_starved()
     }
 
-    /// Plans a copy of up to `run` blocks from `start`, which are on the origin alone, and says of how many. Nothing changes without memory.
+    /// Plans a copy of blocks of `range`, which are on the origin alone, from the first on, and says of how many; `near` is of the first. Nothing
+    /// changes without memory.
     ///
-    /// A copy that is planned next to it, and not asked for yet, grows instead: adjacent writes become one large read.
+    /// A copy that is planned next to it, and not asked for yet, grows instead: adjacent writes become one large read. Otherwise it may be
+    /// extended, see `ahead.rs`.
     fn copy<C: LazyCell<SavedPage>>(
         &mut self,
         saved: &Saved<C>,
-        start: u64,
-        run: u64,
-    ) -> Result<u32, NoMemory> {
-        let most = u64::from(self.limits.copy_blocks);
-        let run = run.min(most).min(GROUP_BLOCKS - start % GROUP_BLOCKS);
-        if let Some((before, free)) = self.growable(start, start.wrapping_sub(1)) {
-            let count = run.min(free);
+        near: &Near,
+        range: BlockRange,
+    ) -> Result<u64, NoMemory> {
+        let start = range.start;
+        let range = one_run(start, range.count.min(u64::from(self.limits.copy_blocks)));
+        if let Some((before, free)) = self.growable(near.before()) {
+            let count = range.count.min(free);
             saved.prepare(BlockRange { start, count })?;
-            let copy = self.copies.get(before);
-            copy.count += small(count);
-            self.map.resize(copy.start, copy.range());
-            return Ok(small(count));
+            self.top.map.grow_before(near, count);
+            self.copies.get(before).count += small(count);
+            self.count_planned(count, 0);
+            return Ok(count);
         }
-        saved.prepare(BlockRange { start, count: run })?;
-        if let Some((behind, free)) = self
-            .growable(start + run - 1, start + run)
-            .filter(|(_, free)| *free >= run)
-        {
-            debug_assert!(free <= most);
+        let behind = self.growable(near.after(range.count));
+        if let Some((behind, _)) = behind.filter(|(_, free)| *free >= range.count) {
+            saved.prepare(range)?;
+            self.top.map.grow_after(near);
             let copy = self.copies.get(behind);
-            let from = copy.start;
             copy.start = start;
-            copy.count += small(run);
-            self.map.resize(from, copy.range());
-            return Ok(small(run));
+            copy.count += small(range.count);
+            self.count_planned(range.count, 0);
+            return Ok(range.count);
         }
         let Some(id) = self.copies.next_free() else {
             return Err(NoMemory);
         };
-        self.map
-            .insert(BlockRange { start, count: run }, Place::Reading(id))?;
-        self.copies.plan(start, small(run));
-        Ok(small(run))
+        saved.prepare(range)?;
+        let (left, right) = self.look_ahead(saved, near, range);
+        let whole = BlockRange {
+            start: start - left,
+            count: left + range.count + right,
+        };
+        let place = Place::Copy(id);
+        self.top.map.insert(near, left, whole.count, place)?;
+        self.copies.plan(self.top.id, whole);
+        if left + right > 0 {
+            let end = start + range.count;
+            saved.set_ahead(BlockRange {
+                start: whole.start,
+                count: left,
+            });
+            saved.set_ahead(BlockRange {
+                start: end,
+                count: right,
+            });
+        }
+        self.count_planned(range.count, left + right);
+        Ok(range.count)
     }
 
-    /// The copy that `neighbour` is in, and by how many blocks it may still grow, if it may at all; `block` is next to `neighbour`.
-    fn growable(&mut self, block: u64, neighbour: u64) -> Option<(u32, u64)> {
-        if block / GROUP_BLOCKS != neighbour / GROUP_BLOCKS {
-            return None;
-        }
-        let (Some(Place::Reading(id)), _) = self.map.find(neighbour, 1) else {
+    /// So many blocks were planned for writes that are held, and ahead of writes.
+    fn count_planned(&mut self, demanded: u64, ahead: u64) {
+        self.pool_used += small(demanded + ahead);
+        self.ahead.count(demanded, ahead);
+    }
+
+    /// The copy at a place next to a block, and by how many blocks it may still grow, if it may at all.
+    fn growable(&mut self, neighbour: Option<Place>) -> Option<(u32, u64)> {
+        let Some(Place::Copy(id)) = neighbour else {
             return None;
         };
+        let most = self.limits.copy_blocks;
         let copy = self.copies.get(id);
-        let free = u64::from(self.limits.copy_blocks.saturating_sub(copy.count));
+        let free = u64::from(most.saturating_sub(copy.count));
         (copy.state == State::Planned && free > 0).then_some((id, free))
     }
 }

@@ -13,12 +13,12 @@ pub(crate) const MAX_RUN: u64 = 1 << LEN_BITS;
 /// Where the blocks of a run are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On their way into the copy with this number.
-    Reading(u32),
-    /// In the memory of the copy with this number.
-    Memory(u32),
+    /// In the copy with this number, or on their way there.
+    Copy(u32),
     /// In the store; the first block of the run in this slot, the others behind it. Below 2^35.
     Stored(u64),
+    /// Nowhere: they read as zeros.
+    Zero,
 }
 
 /// From the highest bit: start (18), length - 1 (9), kind of place (2), value (35). Entries sort by their start, for they do not overlap.
@@ -30,9 +30,9 @@ impl Entry {
     pub(super) fn new(start: u64, len: u64, place: Place) -> Self {
         debug_assert!((1..=MAX_RUN).contains(&len) && start + len <= 1 << START_BITS);
         let (tag, value) = match place {
-            Place::Reading(copy) => (0, u64::from(copy)),
-            Place::Memory(copy) => (1, u64::from(copy)),
-            Place::Stored(slot) => (2, slot),
+            Place::Copy(copy) => (0, u64::from(copy)),
+            Place::Stored(slot) => (1, slot),
+            Place::Zero => (2, 0),
         };
         debug_assert!(value < 1 << VALUE_BITS);
         let entry = (start << LEN_BITS | (len - 1)) << TAG_BITS | tag;
@@ -55,11 +55,10 @@ impl Entry {
     /// The place of the run.
     pub(super) fn place(self) -> Place {
         let value = self.0 & ((1 << VALUE_BITS) - 1);
-        let copy = u32::try_from(value).unwrap_or(u32::MAX);
         match (self.0 >> VALUE_BITS) & 3 {
-            0 => Place::Reading(copy),
-            1 => Place::Memory(copy),
-            _ => Place::Stored(value),
+            0 => Place::Copy(u32::try_from(value).unwrap_or(u32::MAX)),
+            1 => Place::Stored(value),
+            _ => Place::Zero,
         }
     }
 
@@ -71,14 +70,15 @@ impl Entry {
         }
     }
 
-    /// Both runs as one, if `next` lies behind this one on the device and in the store.
+    /// Both runs as one, if `next` lies behind this one on the device, and in the store or in nothing.
     pub(super) fn joined(self, next: Self) -> Option<Self> {
-        let (Place::Stored(slot), Place::Stored(next_slot)) = (self.place(), next.place()) else {
-            return None;
+        let follows = match (self.place(), next.place()) {
+            (Place::Stored(slot), Place::Stored(next_slot)) => slot + self.len() == next_slot,
+            (Place::Zero, Place::Zero) => true,
+            _ => false,
         };
         let len = self.len() + next.len();
-        let follows =
-            self.end() == next.start() && slot + self.len() == next_slot && len <= MAX_RUN;
-        follows.then(|| Self::new(self.start(), len, self.place()))
+        let joins = follows && self.end() == next.start() && len <= MAX_RUN;
+        joins.then(|| Self::new(self.start(), len, self.place()))
     }
 }

@@ -33,6 +33,18 @@ impl Leaf {
     }
 }
 
+/// Where a block is in a group, and its surroundings: good until the group changes.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    leaf: usize,
+    /// Of `before`, or of `after` if there is none before.
+    slot: usize,
+    /// The last entry that starts at or before the block.
+    pub(super) before: Option<Entry>,
+    /// The entry behind that, or the first.
+    pub(super) after: Option<Entry>,
+}
+
 /// The entries of a group, none at first.
 #[derive(Default)]
 pub(super) struct Group {
@@ -42,27 +54,27 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The entry that block `at` is in, or `None` and the next entry of the group, if there is one.
-    pub(super) fn find(&self, at: u64) -> (Option<Entry>, Option<Entry>) {
-        let (leaf, slot) = self.position(at);
-        let entry = self
+    /// Looks for block `at`: two binary searches.
+    pub(super) fn spot(&self, at: u64) -> Spot {
+        let leaf = self
             .leaves
-            .get(leaf)
-            .and_then(|leaf| leaf.entries.get(slot))
-            .copied();
-        match entry {
-            Some(entry) if entry.start() <= at && at < entry.end() => (Some(entry), None),
-            Some(entry) if at < entry.start() => (None, Some(entry)),
-            _ => (None, self.after(leaf, slot)),
+            .partition_point(|leaf| leaf.first <= at)
+            .saturating_sub(1);
+        let entries = self.leaves.get(leaf).map_or(&[][..], |leaf| &leaf.entries);
+        let behind = entries.partition_point(|entry| entry.start() <= at);
+        let slot = behind.saturating_sub(1);
+        let next = || self.leaves.get(leaf + 1)?.entries.first();
+        Spot {
+            leaf,
+            slot,
+            before: entries.get(behind.wrapping_sub(1)).copied(),
+            after: entries.get(behind).or_else(next).copied(),
         }
     }
 
-    /// Adds an entry that overlaps none. All memory is reserved first: without it nothing changes.
-    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), NoMemory> {
-        let (mut leaf, mut slot) = self.position(entry.start());
-        if let Some(before) = self.entry(leaf, slot) {
-            slot += usize::from(before.start() < entry.start());
-        }
+    /// Adds an entry that overlaps none, at the spot of its start. All memory is reserved first: without it nothing changes.
+    pub(super) fn insert(&mut self, spot: &Spot, entry: Entry) -> Result<(), NoMemory> {
+        let (mut leaf, mut slot) = (spot.leaf, spot.slot + usize::from(spot.before.is_some()));
         if self.leaves.get(leaf).is_none_or(Leaf::full) {
             (leaf, slot) = self.make_room(leaf, slot)?;
         }
@@ -76,30 +88,32 @@ impl Group {
         Ok(())
     }
 
-    /// Changes the entry that starts at `start`; it stays between its neighbours.
-    pub(super) fn change(&mut self, start: u64, to: impl FnOnce(Entry) -> Entry) {
-        let (leaf, slot) = self.position(start);
-        let Some(leaf) = self.leaves.get_mut(leaf) else {
-            return;
-        };
-        if let Some(entry) = leaf
-            .entries
-            .get_mut(slot)
-            .filter(|entry| entry.start() == start)
-        {
-            *entry = to(*entry);
-            leaf.settle();
+    /// Replaces the entry before the spot; it stays between its neighbours.
+    pub(super) fn set_before(&mut self, spot: &Spot, to: Entry) {
+        self.put(spot.leaf, spot.slot, to);
+    }
+
+    /// Replaces the entry behind the spot; it stays between its neighbours.
+    pub(super) fn set_after(&mut self, spot: &Spot, to: Entry) {
+        let slot = spot.slot + usize::from(spot.before.is_some());
+        let here = self
+            .leaves
+            .get(spot.leaf)
+            .is_some_and(|leaf| slot < leaf.entries.len());
+        if here {
+            self.put(spot.leaf, slot, to);
+        } else {
+            self.put(spot.leaf + 1, 0, to);
         }
     }
 
-    /// Joins the entry at `start` with the ones before and behind it in the same leaf, where they follow each other.
-    pub(super) fn join(&mut self, start: u64) {
-        let (leaf, slot) = self.position(start);
-        let Some(leaf) = self.leaves.get_mut(leaf) else {
+    /// Joins the entry before the spot with its neighbours in the same leaf, where they follow each other.
+    pub(super) fn join(&mut self, spot: &Spot) {
+        let Some(leaf) = self.leaves.get_mut(spot.leaf) else {
             return;
         };
         let entries = &mut leaf.entries;
-        for first in [slot, slot.wrapping_sub(1)] {
+        for first in [spot.slot, spot.slot.wrapping_sub(1)] {
             let second = first.wrapping_add(1);
             let pair = entries.get(first).zip(entries.get(second));
             let joined = pair.and_then(|(a, b)| a.joined(*b));
@@ -114,27 +128,14 @@ impl Group {
         bytes(&self.leaves) + self.memory
     }
 
-    /// Leaf and slot of the last entry that starts at or before `at`; of the first entry, if none does; where it would be, if there is none.
-    fn position(&self, at: u64) -> (usize, usize) {
-        let leaf = self
-            .leaves
-            .partition_point(|leaf| leaf.first <= at)
-            .saturating_sub(1);
-        let slot = self.leaves.get(leaf).map_or(0, |leaf| {
-            let behind = leaf.entries.partition_point(|entry| entry.start() <= at);
-            behind.saturating_sub(1)
-        });
-        (leaf, slot)
-    }
-
-    fn entry(&self, leaf: usize, slot: usize) -> Option<Entry> {
-        self.leaves.get(leaf)?.entries.get(slot).copied()
-    }
-
-    /// The entry behind that of `leaf` and `slot`.
-    fn after(&self, leaf: usize, slot: usize) -> Option<Entry> {
-        self.entry(leaf, slot + 1)
-            .or_else(|| self.entry(leaf + 1, 0))
+    fn put(&mut self, leaf: usize, slot: usize, to: Entry) {
+        let Some(leaf) = self.leaves.get_mut(leaf) else {
+            return;
+        };
+        if let Some(entry) = leaf.entries.get_mut(slot) {
+            *entry = to;
+            leaf.settle();
+        }
     }
 
     /// Makes room at `slot` of the full, or not existing, leaf: where the entry then goes.

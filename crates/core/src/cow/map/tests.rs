@@ -20,7 +20,7 @@ enum Step {
     Insert { at: u64, count: u64 },
     /// The run there goes from copy to store.
     Store { at: u64, gap: u64 },
-    /// The run there, if it is a copy, takes in the free block behind it.
+    /// The run there, if it is a copy, takes in the free blocks beside it.
     Grow { at: u64 },
 }
 
@@ -64,11 +64,13 @@ impl Pair {
                 let end = (at / GROUP_BLOCKS + 1) * GROUP_BLOCKS;
                 let count = free.take_while(|block| *block < end).count() as u64;
                 if count > 0 {
-                    let place = Place::Reading(self.copies.len() as u32);
+                    let place = Place::Copy(self.copies.len() as u32);
                     self.copies.push((at, count));
-                    self.map
-                        .insert(BlockRange { start: at, count }, place)
-                        .unwrap();
+                    // The spot is that of any of its blocks.
+                    let before = at % count;
+                    let near = self.map.near(at + before);
+                    assert!(near.gap() >= count - before && near.gap_before() >= before);
+                    self.map.insert(&near, before, count, place).unwrap();
                     (at..at + count).for_each(|block| {
                         self.oracle.insert(block, place);
                     });
@@ -77,15 +79,9 @@ impl Pair {
             Step::Store { at, gap } => {
                 if let Some(copy) = self.copy_at(at) {
                     let (start, count) = self.copies[copy];
-                    self.map.replace(start, Place::Memory(copy as u32));
-                    assert_eq!(
-                        self.map.find(start, count),
-                        (Some(Place::Memory(copy as u32)), count)
-                    );
                     let slot = self.next_slot + gap;
                     self.next_slot = slot + count;
-                    self.map.replace(start, Place::Stored(slot));
-                    self.map.join(start);
+                    self.map.stored(start, slot);
                     (0..count).for_each(|i| {
                         self.oracle.insert(start + i, Place::Stored(slot + i));
                     });
@@ -99,15 +95,20 @@ impl Pair {
                         && end % GROUP_BLOCKS != 0
                         && !self.oracle.contains_key(&end);
                     if room && count < MAX_RUN {
-                        self.map.resize(
-                            start,
-                            BlockRange {
-                                start,
-                                count: count + 1,
-                            },
-                        );
+                        let near = self.map.near(end);
+                        assert_eq!(near.before(), Some(Place::Copy(copy as u32)));
+                        self.map.grow_before(&near, 1);
                         self.copies[copy].1 += 1;
-                        self.oracle.insert(end, Place::Reading(copy as u32));
+                        self.oracle.insert(end, Place::Copy(copy as u32));
+                    }
+                    let (start, count) = self.copies[copy];
+                    let room = start % GROUP_BLOCKS != 0 && !self.oracle.contains_key(&(start - 1));
+                    if room && count < MAX_RUN {
+                        let near = self.map.near(start - 1);
+                        assert_eq!(near.after(1), Some(Place::Copy(copy as u32)));
+                        self.map.grow_after(&near);
+                        self.copies[copy] = (start - 1, count + 1);
+                        self.oracle.insert(start - 1, Place::Copy(copy as u32));
                     }
                 }
             }
@@ -116,7 +117,7 @@ impl Pair {
 
     fn copy_at(&self, at: u64) -> Option<usize> {
         match self.oracle.range(at..).next() {
-            Some((_, Place::Reading(copy))) => Some(*copy as usize),
+            Some((_, Place::Copy(copy))) => Some(*copy as usize),
             _ => None,
         }
     }
@@ -223,4 +224,69 @@ fn a_stream_joins() {
     pair.check();
     assert!(pair.map.memory_bytes() < 16 << 10);
     assert_eq!(pair.map.find(0, blocks), (Some(Place::Stored(0)), MAX_RUN));
+}
+
+#[derive(Clone, Debug)]
+enum Own {
+    Zero { at: u64, count: u64 },
+    Store { at: u64, count: u64 },
+}
+
+fn own_steps(blocks: u64) -> impl Strategy<Value = Vec<Own>> {
+    let at = move || prop_oneof![0..blocks.min(2000), 0..blocks];
+    let count = move || prop_oneof![3 => 1..8u64, 1 => 1..blocks + 1];
+    let step = prop_oneof![
+        1 => (at(), count()).prop_map(|(at, count)| Own::Zero { at, count }),
+        3 => (at(), 1..900u64).prop_map(|(at, count)| Own::Store { at, count }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// The overlay against a list of blocks: slots replace zeros, zeros nothing.
+    #[test]
+    fn an_overlay_is_what_was_entered(
+        (blocks, steps) in prop_oneof![1..3000u64, 262_000..266_000u64].prop_flat_map(|b| (Just(b), own_steps(b)))
+    ) {
+        let mut overlay = Overlay::default();
+        let mut oracle: Vec<Option<Place>> = std::vec![None; blocks as usize];
+        prop_assert_eq!(overlay.find(blocks / 2, 7), (None, 7));
+        overlay.open(blocks).unwrap();
+        let mut slot = 0;
+        for step in steps {
+            match step {
+                Own::Zero { at, count } => {
+                    let range = BlockRange { start: at, count }.clip(blocks);
+                    let part = &mut oracle[range.start as usize..range.end() as usize];
+                    let fresh = part.iter().filter(|place| place.is_none()).count() as u64;
+                    part.iter_mut().for_each(|place| *place = place.or(Some(Place::Zero)));
+                    prop_assert_eq!(overlay.zero(range), Ok(fresh));
+                }
+                Own::Store { at, count } => {
+                    let range = BlockRange { start: at, count }.clip(blocks);
+                    overlay.store(range, slot).unwrap();
+                    for block in range.start..range.end() {
+                        let place = &mut oracle[block as usize];
+                        if !matches!(place, Some(Place::Stored(_))) {
+                            *place = Some(Place::Stored(slot + block - range.start));
+                        }
+                    }
+                    slot += range.count;
+                }
+            }
+            let mut at = 0;
+            while at < blocks {
+                let (place, run) = overlay.find(at, blocks - at);
+                for i in 0..run {
+                    let expected = match place {
+                        Some(Place::Stored(slot)) => Some(Place::Stored(slot + i)),
+                        place => place,
+                    };
+                    prop_assert_eq!(oracle[(at + i) as usize], expected);
+                }
+                at += run;
+            }
+        }
+    }
 }
