@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Steps, and how a seed becomes a world and a list of them.
 
-use blksnap_core::cow::Limits;
+use blksnap_core::cow::{Limits, Policy};
 
 use crate::random::Random;
 
@@ -30,6 +30,14 @@ pub enum Op {
     ImageRead,
     /// Somebody writes to an image.
     ImageWrite,
+    /// Somebody discards a part of an image.
+    ImageZero,
+    /// Blocks turn out to have been free at a snapshot's take.
+    Free,
+    /// A range of a device becomes the difference storage's own.
+    Exclude,
+    /// The difference storage writes to a range of its own.
+    OwnWrite,
     /// Somebody declares a range of a device changed.
     Dirty,
     /// The store grows, or fails to.
@@ -75,7 +83,7 @@ pub struct Config {
 }
 
 /// How often each operation is chosen.
-type Weights = [(Op, u64); 17];
+type Weights = [(Op, u64); 21];
 
 /// The world and the steps of a seed.
 pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
@@ -110,12 +118,17 @@ fn config(random: &mut Random) -> Config {
     };
     let devices = (0..3).map(|_| size()).collect::<Vec<_>>();
     let devices = devices[..between(1, 3) as usize].to_vec();
-    let pool = [1, 3, 16, 64][between(0, 3) as usize];
+    let pool = [1, 3, 16, 64, 300][between(0, 4) as usize];
     let limits = Limits {
-        copy_blocks: between(1, 8) as u32,
+        copy_blocks: [between(1, 8), 64][between(0, 3) as usize / 3] as u32,
         pool_blocks: pool,
         store_batch_blocks: between(1, 16) as u32,
         stores_in_flight: between(1, 3) as u32,
+        policy: if between(0, 9) == 0 {
+            Policy::GiveUp
+        } else {
+            Policy::Hold
+        },
     };
     let capacity = [0, 8, 40, 200][between(0, 3) as usize];
     let store = (capacity, capacity + between(0, 1) * 100);
@@ -125,7 +138,7 @@ fn config(random: &mut Random) -> Config {
         limits,
         store,
         portion: between(0, 12),
-        snapshots: between(1, 3) as usize,
+        snapshots: between(1, 5) as usize,
     }
 }
 
@@ -144,6 +157,10 @@ fn weights(random: &mut Random) -> Weights {
         (Op::Destroy, random.between(0, 2)),
         (Op::ImageRead, random.between(0, 20)),
         (Op::ImageWrite, random.between(0, 8)),
+        (Op::ImageZero, random.between(0, 3)),
+        (Op::Free, random.between(0, 2)),
+        (Op::Exclude, random.between(0, 1)),
+        (Op::OwnWrite, random.between(0, 2)),
         (Op::Dirty, random.between(0, 1)),
         (Op::Grow, random.between(0, 6)),
         (

@@ -30,7 +30,7 @@ impl Changes {
             taken: vec![0; blocks],
             number: 0,
             upstream_base: 0,
-            copies: VecDeque::from([(0, vec![0; sectors])]),
+            copies: VecDeque::from([(0, vec![super::FRESH; sectors])]),
         }
     }
 

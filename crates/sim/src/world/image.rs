@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The image of a device: reads, which are taken up again when what they read may have moved.
 
-use blksnap_core::cow::Source;
+use blksnap_core::cow::{Epoch, Source};
 
+use super::chain::Chain;
+use super::stores::place_of;
 use super::writes::violation;
-use super::{
-    BLOCK, Check, Member, Serial, Snapshot, State, What, World, blocks_of, note, some_range,
-};
+use super::{BLOCK, Check, Member, Serial, State, What, World, ZERO, blocks_of, note, some_range};
 use crate::disk::{Content, Io};
 
 /// A read of an image under way.
@@ -16,57 +16,94 @@ pub(super) struct ImageRead {
     pub(super) start: usize,
     /// What each sector may be: all that it could have been since the read began.
     pub(super) allowed: Vec<Vec<Content>>,
+    /// What was read so far.
+    data: Vec<Content>,
+    failed: bool,
     /// Pieces under way.
     pieces: usize,
+    /// The write to the image that wants to fill a block with it.
+    fills: Option<u64>,
 }
 
 impl World {
     pub(super) fn some_image(&self, x: usize) -> Option<(usize, usize)> {
         let snapshot = x % self.snapshots.len().max(1);
-        let taken = self
-            .snapshots
-            .get(snapshot)
-            .filter(|snapshot| snapshot.state == State::Taken)?;
-        Some((snapshot, x / 16 % taken.members.len()))
+        let taken = self.snapshots.get(snapshot);
+        let taken = taken.filter(|snapshot| snapshot.state == State::Taken)?;
+        let member = x / 16 % taken.members.len();
+        (!taken.members[member].lost).then_some((snapshot, member))
+    }
+
+    fn member(&self, serial: Serial, which: usize) -> Option<&Member> {
+        let snapshot = self.snapshots.iter().find(|one| one.serial == serial)?;
+        snapshot.members.get(which).filter(|member| !member.lost)
+    }
+
+    /// The chain that an image of a snapshot looks through, and the snapshot's epoch.
+    pub(super) fn image_of(&self, member: &Member) -> Option<(&Chain, Epoch)> {
+        let chain = self.chains.iter().find(|chain| chain.id == member.chain)?;
+        Some((chain, member.epoch?))
     }
 
     pub(super) fn image_read(&mut self, x: usize, place: usize, size: usize) -> Check {
         let Some((at, which)) = self.some_image(x) else {
             return Ok(());
         };
+        let member = &self.snapshots[at].members[which];
+        let (start, sectors) = some_range(member.oracle.copy.len(), place, size);
+        let fast = (x / 256).is_multiple_of(2);
+        self.begin_read(at, which, (start, sectors), fast, None)
+    }
+
+    /// Begins a read of sectors of an image.
+    pub(super) fn begin_read(
+        &mut self,
+        at: usize,
+        which: usize,
+        (start, sectors): (usize, usize),
+        fast: bool,
+        fills: Option<u64>,
+    ) -> Check {
         let number = self.number();
-        let Snapshot {
-            serial, members, ..
-        } = &self.snapshots[at];
-        let (serial, oracle) = (*serial, &members[which].oracle);
-        let (start, sectors) = some_range(oracle.copy.len(), place, size);
+        let serial = self.snapshots[at].serial;
+        let member = &self.snapshots[at].members[which];
         let allowed = (start..start + sectors)
-            .map(|sector| oracle.allowed(sector))
+            .map(|sector| member.oracle.allowed(sector))
             .collect();
         note!(
             self,
             "read {number} of the image of snapshot {serial}, sectors {start}+{sectors}"
         );
-        self.reads.insert(
-            number,
-            ImageRead {
-                serial,
-                member: which,
-                start,
-                allowed,
-                pieces: 1,
-            },
-        );
-        let Member { saved, device, .. } = &self.snapshots[at].members[which];
-        if (x / 256).is_multiple_of(2) && saved.untouched(blocks_of(start, sectors)) {
+        let read = ImageRead {
+            serial,
+            member: which,
+            start,
+            allowed,
+            data: vec![0; sectors],
+            failed: false,
+            pieces: 1,
+            fills,
+        };
+        self.reads.insert(number, read);
+        let device = self.snapshots[at].members[which].device;
+        if fast && self.untouched(serial, which, start, sectors) {
             // The way without a lock, which half of the readers try.
-            let io = Io::read(start, sectors, What::ReadFast(number, *device));
+            let io = Io::read(start, sectors, What::ReadFast(number, device));
             self.start_piece(number, io);
         } else {
             self.read_piece(number, 0, sectors, None)?;
         }
-        self.read_piece_done(number);
-        Ok(())
+        self.read_piece_done(number)
+    }
+
+    /// Whether a range of an image is on the origin as it was at the take, by the bits alone.
+    fn untouched(&self, serial: Serial, which: usize, start: usize, sectors: usize) -> bool {
+        let range = blocks_of(start, sectors);
+        let image = |member: &Member| {
+            let (chain, epoch) = self.image_of(member)?;
+            Some(member.own.untouched(range) && chain.untouched(epoch, range))
+        };
+        self.member(serial, which).and_then(image) == Some(true)
     }
 
     /// Reads `sectors` sectors of an image read, from the `at`th on, from where they are. `seen` is what the origin had: it counts where the
@@ -78,34 +115,22 @@ impl World {
         sectors: usize,
         seen: Option<&[Content]>,
     ) -> Check {
-        let Some(read) = self.reads.get(&number) else {
-            return Ok(());
-        };
-        let (serial, which, first) = (read.serial, read.member, read.start);
-        let Some(snapshot) = self
-            .snapshots
-            .iter()
-            .find(|snapshot| snapshot.serial == serial)
-        else {
-            return Ok(());
-        };
-        let device = snapshot.members[which].device;
         let mut done = 0;
         while done < sectors {
-            let snapshot = self
-                .snapshots
-                .iter()
-                .find(|snapshot| snapshot.serial == serial);
-            let Some(Member { engine, pages, .. }) =
-                snapshot.and_then(|snapshot| snapshot.members.get(which))
-            else {
+            let Some(read) = self.reads.get(&number) else {
                 return Ok(());
             };
-            let place = first + at + done;
+            let Some(member) = self.member(read.serial, read.member) else {
+                return Ok(());
+            };
+            let Some((chain, epoch)) = self.image_of(member) else {
+                return Ok(());
+            };
+            let (device, place) = (member.device, read.start + at + done);
             let (block, within) = (place / BLOCK, place % BLOCK);
             let left = sectors - done;
-            let (source, run) =
-                engine.resolve(block as u64, (within + left).div_ceil(BLOCK) as u64);
+            let most = (within + left).div_ceil(BLOCK) as u64;
+            let (source, run) = chain.engine.resolve(epoch, block as u64, most);
             let length = (run as usize * BLOCK - within).min(left);
             match (source, seen) {
                 (Source::Origin, Some(seen)) => {
@@ -117,17 +142,17 @@ impl World {
                 }
                 (Source::Memory { copy, index }, _) => {
                     let from = index as usize * BLOCK + within;
-                    let data = pages
-                        .get(&copy)
-                        .and_then(|pages| pages.get(from..from + length));
+                    let pages = chain.pages.get(&copy);
+                    let data = pages.and_then(|pages| pages.get(from..from + length));
                     let data = data.ok_or("an image read finds no pages")?.to_vec();
                     self.check_read(number, at + done, &data)?;
                 }
                 (Source::Store { slot }, _) => {
-                    let from = slot as usize * BLOCK + within;
-                    let io = Io::read(from, length, What::ReadStore(number, serial, at + done));
-                    self.start_piece(number, io);
+                    let (store, from) = place_of(slot);
+                    let what = What::ReadStore(number, store, at + done);
+                    self.start_piece(number, Io::read(from + within, length, what));
                 }
+                (Source::Zero, _) => self.check_read(number, at + done, &vec![ZERO; length])?,
             }
             done += length;
         }
@@ -141,19 +166,31 @@ impl World {
         self.start(io);
     }
 
-    fn read_piece_done(&mut self, number: u64) {
-        if let Some(read) = self.reads.get_mut(&number) {
-            read.pieces -= 1;
-            if read.pieces == 0 {
-                self.reads.remove(&number);
-            }
+    fn read_piece_done(&mut self, number: u64) -> Check {
+        let Some(read) = self.reads.get_mut(&number) else {
+            return Ok(());
+        };
+        read.pieces -= 1;
+        if read.pieces > 0 {
+            return Ok(());
+        }
+        match self.reads.remove(&number) {
+            Some(ImageRead {
+                fills: Some(write),
+                start,
+                data,
+                failed,
+                ..
+            }) => self.filled(write, start, data, failed),
+            _ => Ok(()),
         }
     }
 
-    fn check_read(&self, number: u64, at: usize, data: &[Content]) -> Check {
-        let Some(read) = self.reads.get(&number) else {
+    fn check_read(&mut self, number: u64, at: usize, data: &[Content]) -> Check {
+        let Some(read) = self.reads.get_mut(&number) else {
             return Ok(());
         };
+        read.data[at..at + data.len()].copy_from_slice(data);
         for (sector, (data, allowed)) in
             (read.start + at..).zip(data.iter().zip(&read.allowed[at..]))
         {
@@ -174,29 +211,25 @@ impl World {
         data: &[Content],
         failed: bool,
     ) -> Check {
-        if !failed {
+        if failed {
+            self.read_fails(number);
+        } else {
             self.read_piece(number, at, data.len(), Some(data))?;
         }
-        self.read_piece_done(number);
-        Ok(())
+        self.read_piece_done(number)
     }
 
     pub(super) fn fast_read_done(&mut self, number: u64, data: &[Content], failed: bool) -> Check {
-        if let Some(read) = self.reads.get(&number).filter(|_| !failed) {
-            let range = blocks_of(read.start, data.len());
-            let snapshot = self
-                .snapshots
-                .iter()
-                .find(|snapshot| snapshot.serial == read.serial);
-            let member = snapshot.and_then(|snapshot| snapshot.members.get(read.member));
-            if member.is_some_and(|member| member.saved.untouched(range)) {
+        if failed {
+            self.read_fails(number);
+        } else if let Some(read) = self.reads.get(&number) {
+            if self.untouched(read.serial, read.member, read.start, data.len()) {
                 self.check_read(number, 0, data)?;
             } else {
                 self.read_piece(number, 0, data.len(), None)?;
             }
         }
-        self.read_piece_done(number);
-        Ok(())
+        self.read_piece_done(number)
     }
 
     pub(super) fn store_read_done(
@@ -206,63 +239,83 @@ impl World {
         data: &[Content],
         failed: bool,
     ) -> Check {
-        if !failed {
+        if failed {
+            self.read_fails(number);
+        } else {
             self.check_read(number, at, data)?;
         }
-        self.read_piece_done(number);
-        Ok(())
+        self.read_piece_done(number)
     }
 
-    /// The snapshot failed: its image answers with errors, to what is under way as well.
-    pub(super) fn end_image_io(&mut self, serial: Serial) {
-        self.reads.retain(|_, read| read.serial != serial);
-        // Those that an engine holds come out of it.
-        self.image_writes
-            .retain(|_, write| write.serial != serial || write.pieces == 0);
+    fn read_fails(&mut self, number: u64) {
+        if let Some(read) = self.reads.get_mut(&number) {
+            read.failed = true;
+        }
+    }
+
+    /// The snapshot failed or ends: its image answers with errors, to what is under way as well.
+    pub(super) fn end_image_io(&mut self, serial: Serial, which: usize) {
+        let ours = |snapshot, member| (snapshot, member) == (serial, which);
+        self.reads.retain(|_, read| !ours(read.serial, read.member));
+        let ended: Vec<u64> = self
+            .image_writes
+            .iter()
+            .filter(|(_, write)| ours(write.serial, write.member))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in ended {
+            self.end_image_write(number);
+        }
     }
 
     /// Everything has ended: the whole image, and all that has to be gone.
     pub(super) fn check_whole(&self, at: usize) -> Check {
-        let Snapshot {
-            serial,
-            state,
-            members,
-            store,
-            space,
-            ..
-        } = &self.snapshots[at];
-        for member in members {
-            violation(member.engine.idle(), || {
-                format!("snapshot {serial} is not idle")
-            })?;
-            if *state != State::Taken {
-                continue;
-            }
-            violation(member.pages.is_empty() && member.stores == 0, || {
-                format!("snapshot {serial} leaks pages")
-            })?;
+        let snapshot = &self.snapshots[at];
+        let serial = snapshot.serial;
+        let members = snapshot.members.iter().enumerate();
+        for (which, member) in members.filter(|(_, one)| !one.lost && one.epoch.is_some()) {
+            let (chain, epoch) = self.image_of(member).ok_or("an image without a chain")?;
             for sector in 0..member.oracle.copy.len() {
-                let data = match member.engine.resolve((sector / BLOCK) as u64, 1).0 {
-                    Source::Origin => self.devices[member.device].disk[sector],
-                    Source::Store { slot } => store[slot as usize * BLOCK + sector % BLOCK],
+                let here = self.devices[member.device].disk[sector];
+                let within = sector % BLOCK;
+                let data = match chain.engine.resolve(epoch, (sector / BLOCK) as u64, 1).0 {
+                    Source::Origin => here,
+                    Source::Store { slot } => {
+                        let (store, place) = place_of(slot);
+                        let store = self.stores.get(&store).ok_or("a store is gone")?;
+                        store.data[place + within]
+                    }
                     Source::Memory { .. } => return Err("a copy was never stored".into()),
+                    Source::Zero => ZERO,
                 };
                 let allowed = member.oracle.allowed(sector);
                 violation(allowed.contains(&data), || {
                     format!("P1: snapshot {serial} has {data} in sector {sector}, not {allowed:?}")
                 })?;
+                let fast = self.untouched(serial, which, sector, 1);
+                violation(!fast || allowed.contains(&here), || {
+                    format!("P1: snapshot {serial} has {here} in sector {sector}, not {allowed:?}")
+                })?;
             }
         }
-        let saved: u64 = members
-            .iter()
-            .map(|member| member.engine.stats().saved_blocks)
-            .sum();
-        let once = *state != State::Taken || saved == space.used();
-        violation(once, || {
-            format!(
-                "snapshot {serial} stored {saved} blocks in {} slots",
-                space.used()
-            )
-        })
+        Ok(())
+    }
+
+    /// Everything has ended: what a chain has to have let go.
+    pub(super) fn check_chain(&self, chain: &Chain) -> Check {
+        let (id, stats) = (chain.id, chain.engine.stats());
+        violation(chain.engine.idle(), || format!("chain {id} is not idle"))?;
+        if chain.engine.failed() {
+            return Ok(());
+        }
+        violation(chain.pages.is_empty() && chain.stores == 0, || {
+            format!("chain {id} leaks pages")
+        })?;
+        let oldest = chain.engine.live().next();
+        violation(chain.levels.first().map(|one| one.epoch) == oldest, || {
+            format!("chain {id} keeps an epoch that nobody needs")
+        })?;
+        let once = chain.ended || stats.saved_blocks == stats.store_blocks;
+        violation(once, || format!("chain {id} did not store each block once"))
     }
 }

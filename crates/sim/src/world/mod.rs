@@ -5,32 +5,38 @@
 //! |---|---|
 //! | `writes.rs` | the hook and the filter: counting, gate, mark, test, park |
 //! | `take.rs` | create, take, destroy |
-//! | `work.rs` | the worker of a snapshot: reads, stores, releases; failure |
+//! | `chain.rs` | the snapshots of one device, and their failure |
+//! | `work.rs` | the worker of a device's snapshots: reads, stores, releases |
+//! | `stores.rs` | the difference storages |
 //! | `image.rs`, `image_writes.rs` | the image's block device; what it has to be is in `oracle.rs` |
+//! | `own.rs` | free space, and storage on the device itself |
 //! | `changes.rs` | readers of the changes |
 
+mod chain;
 mod changes;
 mod image;
 mod image_writes;
 mod oracle;
+mod own;
+mod stores;
 mod take;
 mod work;
 mod writes;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 
 use blksnap_core::BlockRange;
 use blksnap_core::cbt::{History, Marks};
-use blksnap_core::cow::{BatchId, CopyId, Engine, Saved, SavedPage};
-use blksnap_core::store::StoreSpace;
+use blksnap_core::cow::{BatchId, CopyId, Epoch};
 
 use crate::disk::{Content, Io};
 use crate::step::{Config, Op, Step};
+use chain::{Bits, Chain, ChainId};
 use changes::Changes;
 use image::ImageRead;
 use image_writes::ImageWrite;
 use oracle::Oracle;
+use stores::{Store, StoreId};
 use take::Take;
 use writes::Write;
 
@@ -40,6 +46,13 @@ pub(crate) type Check = Result<(), String>;
 /// Sectors in a block.
 const BLOCK: usize = blksnap_core::BLOCK_SECTORS as usize;
 
+/// What a sector of a device has at first; numbers of writes are larger.
+const FRESH: Content = 1;
+/// A sector of zeros.
+const ZERO: Content = 0;
+/// What nobody may read.
+const GONE: Content = Content::MAX - 1;
+
 /// A snapshot, by its number.
 type Serial = u32;
 
@@ -47,16 +60,17 @@ type Serial = u32;
 enum What {
     /// A write that passed, of this number.
     Write(u64),
-    Copy(Serial, usize, CopyId),
-    Store(Serial, usize, BatchId, u64),
+    Copy(ChainId, CopyId),
+    /// A batch, to the slots from this one on.
+    Store(ChainId, BatchId, u64),
     /// A piece of an image read, from the origin, a device; the place of the piece in the read.
     ReadOrigin(u64, usize, usize),
     /// A whole image read, from the origin, a device: nothing of it was copied when it began.
     ReadFast(u64, usize),
-    /// A piece of an image read, from the store; the place of the piece in the read.
-    ReadStore(u64, Serial, usize),
-    /// A piece of an image write, into the store.
-    WriteStore(u64, Serial),
+    /// A piece of an image read, from a storage; the place of the piece in the read.
+    ReadStore(u64, StoreId, usize),
+    /// A piece of an image write, into a storage.
+    WriteStore(u64, StoreId),
 }
 
 struct Device {
@@ -66,6 +80,8 @@ struct Device {
     counted: usize,
     /// Writes that the gate holds.
     waiting: Vec<u64>,
+    /// Ranges of a storage: not copied.
+    excluded: Vec<BlockRange>,
     marks: Marks,
     history: History,
     changes: Changes,
@@ -74,12 +90,13 @@ struct Device {
 /// A device in a snapshot.
 struct Member {
     device: usize,
-    engine: Engine,
-    saved: Saved<OnceLock<SavedPage>>,
-    /// Writes that were found to need a copy, and the engine has yet to hear of.
-    parked: VecDeque<u64>,
-    pages: BTreeMap<CopyId, Vec<Content>>,
-    stores: usize,
+    chain: ChainId,
+    /// From the take on.
+    epoch: Option<Epoch>,
+    /// The image answers with errors.
+    lost: bool,
+    /// Blocks that the image has for itself.
+    own: Bits,
     /// The image as it has to be.
     oracle: Oracle,
 }
@@ -89,33 +106,31 @@ enum State {
     /// No write minds it yet.
     Created,
     Taken,
-    /// The images answer with errors; nothing is held back any more.
-    Failed,
-    /// It goes as soon as nothing is held.
-    Destroyed,
 }
 
 struct Snapshot {
     serial: Serial,
     state: State,
     members: Vec<Member>,
-    space: StoreSpace,
-    store: Vec<Content>,
-    /// Stores that wait for slots: member, batch, blocks.
-    waiting: VecDeque<(usize, BatchId, u32)>,
+    store: StoreId,
 }
 
 /// All there is.
 pub(crate) struct World {
     config: Config,
     devices: Vec<Device>,
+    chains: Vec<Chain>,
     snapshots: Vec<Snapshot>,
+    stores: BTreeMap<StoreId, Store>,
+    next_store: StoreId,
     writes: BTreeMap<u64, Write>,
     /// Writes that can go on by themselves.
     runnable: Vec<u64>,
     ios: Vec<Io<What>>,
     reads: BTreeMap<u64, ImageRead>,
     image_writes: BTreeMap<u64, ImageWrite>,
+    /// Ranges that are being saved, to be excluded then: of a device.
+    saves: BTreeMap<u64, (usize, BlockRange)>,
     take: Option<Take>,
     next: u64,
     /// Allocations that succeed in the next call that allocates.
@@ -145,12 +160,16 @@ impl World {
         Self {
             config,
             devices,
+            chains: Vec::new(),
             snapshots: Vec::new(),
+            stores: BTreeMap::new(),
+            next_store: 0,
             writes: BTreeMap::new(),
             runnable: Vec::new(),
             ios: Vec::new(),
             reads: BTreeMap::new(),
             image_writes: BTreeMap::new(),
+            saves: BTreeMap::new(),
             take: None,
             next: 1,
             no_memory: None,
@@ -173,12 +192,16 @@ impl World {
             Op::Tear => self.tear(x, y, z),
             Op::Complete => self.complete_some(x)?,
             Op::Work => self.work_some(x)?,
-            Op::Take => self.create(x, y),
+            Op::Take => self.create(x),
             Op::TakeStep => self.take_step()?,
             Op::TakeTimeout => self.take_timeout(),
             Op::Destroy => self.destroy_some(x)?,
             Op::ImageRead => self.image_read(x, y, z)?,
-            Op::ImageWrite => self.image_write(x, y, z),
+            Op::ImageWrite => self.image_write(x, y, z, false),
+            Op::ImageZero => self.image_write(x, y, z, true),
+            Op::Free => self.free_some(x, y, z)?,
+            Op::Exclude => self.exclude_some(x, y)?,
+            Op::OwnWrite => self.own_write(x, y),
             Op::Dirty => self.dirty(x, y, z),
             Op::Grow => {
                 self.grow_some(x, z)?;
@@ -214,8 +237,10 @@ impl World {
         }
         self.take_step()?;
         let mut worked = false;
-        for at in 0..self.snapshots.len() {
+        for at in 0..self.stores.len() {
             worked |= self.grow_some(at, 0)?;
+        }
+        for at in 0..self.chains.len() {
             worked |= self.work_all(at)?;
         }
         self.bury();
@@ -229,12 +254,15 @@ impl World {
                 write.device
             ));
         }
-        if !self.image_writes.is_empty() || !self.reads.is_empty() {
+        if !self.image_writes.is_empty() || !self.reads.is_empty() || !self.saves.is_empty() {
             return Err("P2: I/O to an image never ends".into());
         }
         for device in 0..self.devices.len() {
             (0..8).try_for_each(|back| self.compare_changes(device, back))?;
         }
+        self.chains
+            .iter()
+            .try_for_each(|chain| self.check_chain(chain))?;
         (0..self.snapshots.len()).try_for_each(|at| self.check_whole(at))
     }
 
@@ -245,7 +273,7 @@ impl World {
     }
 
     fn snapshot(&mut self, serial: Serial) -> Option<&mut Snapshot> {
-        find(&mut self.snapshots, serial)
+        self.snapshots.iter_mut().find(|one| one.serial == serial)
     }
 
     fn start(&mut self, mut io: Io<What>) {
@@ -259,7 +287,8 @@ impl World {
             let io = &mut self.ios[at];
             if let Some(disk) = disk_of(
                 &mut self.devices,
-                &mut self.snapshots,
+                &mut self.stores,
+                &self.chains,
                 &self.writes,
                 &io.what,
             ) {
@@ -275,7 +304,8 @@ impl World {
         let mut io = self.ios.swap_remove(which % self.ios.len());
         if let Some(disk) = disk_of(
             &mut self.devices,
-            &mut self.snapshots,
+            &mut self.stores,
+            &self.chains,
             &self.writes,
             &io.what,
         ) {
@@ -283,16 +313,12 @@ impl World {
         }
         match io.what {
             What::Write(number) => self.write_done(number, io.fails),
-            What::Copy(serial, member, copy) => {
-                self.copy_done(serial, member, copy, io.data, io.fails)?
-            }
-            What::Store(serial, member, batch, slot) => {
-                self.store_done(serial, member, batch, slot, io.fails)?
-            }
+            What::Copy(chain, copy) => self.copy_done(chain, copy, io.data, io.fails)?,
+            What::Store(chain, batch, slot) => self.store_done(chain, batch, slot, io.fails)?,
             What::ReadOrigin(read, _, at) => self.origin_read_done(read, at, &io.data, io.fails)?,
             What::ReadFast(read, _) => self.fast_read_done(read, &io.data, io.fails)?,
             What::ReadStore(read, _, at) => self.store_read_done(read, at, &io.data, io.fails)?,
-            What::WriteStore(write, serial) => self.store_write_done(write, serial, io.fails)?,
+            What::WriteStore(write, _) => self.store_write_done(write, io.fails)?,
         }
         Ok(())
     }
@@ -301,29 +327,25 @@ impl World {
 /// The disk that an I/O is on, unless it is gone.
 fn disk_of<'a>(
     devices: &'a mut [Device],
-    snapshots: &'a mut [Snapshot],
+    stores: &'a mut BTreeMap<StoreId, Store>,
+    chains: &[Chain],
     writes: &BTreeMap<u64, Write>,
     what: &What,
 ) -> Option<&'a mut [Content]> {
     match *what {
         What::Write(number) => Some(&mut devices[writes.get(&number)?.device].disk),
-        What::Copy(serial, member, _) => {
-            let device = find(snapshots, serial)?.members[member].device;
-            Some(&mut devices[device].disk)
+        What::Copy(id, _) => {
+            let chain = chains.iter().find(|chain| chain.id == id)?;
+            Some(&mut devices[chain.device].disk)
         }
         What::ReadOrigin(_, device, _) | What::ReadFast(_, device) => {
             Some(&mut devices[device].disk)
         }
-        What::Store(serial, ..) | What::ReadStore(_, serial, _) | What::WriteStore(_, serial) => {
-            Some(&mut find(snapshots, serial)?.store)
+        What::Store(.., slot) => Some(&mut stores.get_mut(&stores::place_of(slot).0)?.data),
+        What::ReadStore(_, store, _) | What::WriteStore(_, store) => {
+            Some(&mut stores.get_mut(&store)?.data)
         }
     }
-}
-
-fn find(snapshots: &mut [Snapshot], serial: Serial) -> Option<&mut Snapshot> {
-    snapshots
-        .iter_mut()
-        .find(|snapshot| snapshot.serial == serial)
 }
 
 /// A part of `total` sectors, chosen by two numbers: short ones more often.

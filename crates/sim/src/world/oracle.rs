@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{BLOCK, ZERO};
 use crate::disk::Content;
 
 /// A value that a sector of the image may have.
@@ -18,13 +19,16 @@ struct Value {
 pub(super) struct Oracle {
     pub(super) copy: Vec<Content>,
     written: BTreeMap<usize, Vec<Value>>,
+    /// Blocks that were written: the image has them for itself.
+    own: Vec<bool>,
 }
 
 impl Oracle {
     pub(super) fn new(copy: Vec<Content>) -> Self {
         Self {
-            copy,
+            own: vec![false; copy.len().div_ceil(BLOCK)],
             written: BTreeMap::new(),
+            copy,
         }
     }
 
@@ -49,15 +53,34 @@ impl Oracle {
         });
     }
 
-    /// From now on, values that were there before `data` was submitted are gone.
-    pub(super) fn completed(&mut self, sector: usize, data: Content, now: u64) {
+    /// The write that was submitted at `since` is complete. If it went well, values that were there before it was submitted are gone.
+    pub(super) fn completed(&mut self, sector: usize, since: u64, now: u64, well: bool) {
         let Some(values) = self.written.get_mut(&sector) else {
             return;
         };
-        let mut since = 0;
-        for value in values.iter_mut().filter(|value| value.data == data) {
-            (value.completed, since) = (Some(now), value.submitted);
+        for value in values.iter_mut().filter(|value| value.submitted == since) {
+            value.completed = Some(now);
         }
-        values.retain(|value| value.completed.is_none_or(|end| end >= since));
+        if well {
+            values.retain(|value| value.completed.is_none_or(|end| end >= since));
+        }
+    }
+
+    /// The image has the block for itself.
+    pub(super) fn owns(&mut self, block: usize) {
+        self.own[block] = true;
+    }
+
+    /// The block was free at the take, or is excluded: unless it was written in the image, it reads as zeros. Whether it does so only from now on.
+    pub(super) fn freed(&mut self, block: usize) -> bool {
+        if std::mem::replace(&mut self.own[block], true) {
+            return false;
+        }
+        let end = ((block + 1) * BLOCK).min(self.copy.len());
+        for sector in block * BLOCK..end {
+            self.written.remove(&sector);
+            self.copy[sector] = ZERO;
+        }
+        true
     }
 }

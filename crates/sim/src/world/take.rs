@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Snapshots come and go: create, take with its gates, destroy.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use blksnap_core::cbt::{History, Marks};
-use blksnap_core::cow::{Engine, Saved};
-use blksnap_core::store::StoreSpace;
+use blksnap_core::cow::Engine;
 use blksnap_core::{BLOCK_SECTORS, NoMemory};
 
+use super::chain::{Bits, Chain, ChainId, Level};
 use super::changes::Changes;
 use super::oracle::Oracle;
-use super::{BLOCK, Check, Device, Member, Serial, Snapshot, State, World, note};
+use super::writes::{call, violation};
+use super::{Check, Device, FRESH, Member, Serial, Snapshot, State, World, note};
 
 /// How far the take under way is.
 enum Stage {
-    /// Room is made for the history; so many devices are ready.
+    /// Room is made for history and copies; so many devices are ready.
     Prepare(usize),
     /// So many gates are closed.
     Close(usize),
-    /// All gates are closed; the writes that passed have to end.
+    /// All gates are closed; the writes that passed have to end, and so have those that are held.
     Drain,
     /// No write is in flight, and none begins.
     Switch,
@@ -40,10 +39,11 @@ impl Device {
         let history = History::new(&marks, [1; 16], [0; 16]).expect("memory");
         let changes = Changes::new(sectors, 1 << (shift - 9));
         Self {
-            disk: vec![0; sectors],
+            disk: vec![FRESH; sectors],
             gate_closed: false,
             counted: 0,
             waiting: Vec::new(),
+            excluded: Vec::new(),
             marks,
             history,
             changes,
@@ -61,7 +61,7 @@ impl Device {
 
 impl World {
     /// Creates a snapshot of the devices whose bits are set in `which`, and begins its take.
-    pub(super) fn create(&mut self, which: usize, pool: usize) {
+    pub(super) fn create(&mut self, which: usize) {
         if self.take.is_some() || self.snapshots.len() >= self.config.snapshots {
             return;
         }
@@ -73,52 +73,20 @@ impl World {
         } else {
             chosen
         };
-        let mut limits = self.config.limits;
-        limits.pool_blocks = limits.pool_blocks.max(pool as u32 % 3);
-        let memory = self.no_memory.take();
-        let members = crate::alloc::failing(memory, || -> Result<Vec<Member>, NoMemory> {
-            let mut members = Vec::new();
-            members.try_reserve(devices.len()).map_err(|_| NoMemory)?;
-            for device in &devices {
-                let blocks = (self.devices[*device].disk.len() as u64).div_ceil(BLOCK_SECTORS);
-                let (engine, saved) = (Engine::new(blocks, limits)?, Saved::new(blocks)?);
-                members.push(Member {
-                    device: *device,
-                    engine,
-                    saved,
-                    parked: VecDeque::new(),
-                    pages: BTreeMap::new(),
-                    stores: 0,
-                    oracle: Oracle::default(),
-                });
-            }
-            Ok(members)
-        });
         let serial = self.number() as Serial;
-        note!(
-            self,
-            "snapshot {serial} of devices {devices:?} is created{}",
-            if members.is_ok() { "" } else { ": no memory" }
-        );
-        if let Ok(members) = members {
-            let (capacity, limit) = self.config.store;
-            let space = StoreSpace::new(capacity, limit, self.config.portion);
-            let store = vec![0; capacity as usize * BLOCK];
-            let (state, waiting) = (State::Created, VecDeque::new());
-            self.snapshots.push(Snapshot {
-                serial,
-                state,
-                members,
-                space,
-                store,
-                waiting,
-            });
-            self.take = Some(Take {
-                serial,
-                devices,
-                stage: Stage::Prepare(0),
-            });
-        }
+        note!(self, "snapshot {serial} of devices {devices:?} is created");
+        let store = self.new_store(serial);
+        self.snapshots.push(Snapshot {
+            serial,
+            state: State::Created,
+            members: Vec::new(),
+            store,
+        });
+        self.take = Some(Take {
+            serial,
+            devices,
+            stage: Stage::Prepare(0),
+        });
     }
 
     /// The take under way goes on by one step.
@@ -134,9 +102,9 @@ impl World {
         let stage = match stage {
             Stage::Prepare(at) if at == devices.len() => Stage::Close(0),
             Stage::Prepare(at) => {
-                if !self.prepare(devices[at]) {
+                if !self.prepare(devices[at]) || self.join_chain(serial, devices[at]).is_err() {
                     note!(self, "the take of snapshot {serial} has no memory");
-                    self.snapshots.retain(|snapshot| snapshot.serial != serial);
+                    self.give_up(serial, &devices);
                     return Ok(());
                 }
                 Stage::Prepare(at + 1)
@@ -150,13 +118,18 @@ impl World {
             Stage::Drain
                 if devices
                     .iter()
-                    .any(|device| self.devices[*device].counted > 0) =>
+                    .any(|device| self.devices[*device].counted > 0)
+                    || !self.quiet(serial) =>
             {
                 Stage::Drain
             }
             Stage::Drain => Stage::Switch,
+            Stage::Switch if self.chains_failed(serial) => {
+                self.give_up(serial, &devices);
+                return Ok(());
+            }
             Stage::Switch => {
-                self.switch(serial, &devices);
+                self.switch(serial)?;
                 Stage::Open(0)
             }
             Stage::Open(at) if at == devices.len() => return Ok(()),
@@ -177,15 +150,95 @@ impl World {
     pub(super) fn take_timeout(&mut self) {
         if matches!(&self.take, Some(take) if !matches!(take.stage, Stage::Open(_))) {
             let Some(take) = self.take.take() else { return };
-            note!(self, "the take of snapshot {} gives up", take.serial);
-            for device in take.devices {
-                if self.devices[device].gate_closed {
-                    self.open_gate(device);
-                }
-            }
-            self.snapshots
-                .retain(|snapshot| snapshot.serial != take.serial);
+            self.give_up(take.serial, &take.devices);
         }
+    }
+
+    fn give_up(&mut self, serial: Serial, devices: &[usize]) {
+        note!(self, "the take of snapshot {serial} gives up");
+        for device in devices {
+            if self.devices[*device].gate_closed {
+                self.open_gate(*device);
+            }
+        }
+        for id in self.chains_of(serial) {
+            if let Some(chain) = self.chain(id) {
+                chain.fresh = None;
+                chain.engine.unprepare();
+            }
+        }
+        // Chains that were to begin with this take.
+        self.chains
+            .retain(|chain| !chain.levels.is_empty() || !chain.parked.is_empty());
+        self.snapshots.retain(|snapshot| snapshot.serial != serial);
+        self.disown(serial);
+    }
+
+    fn chains_of(&self, serial: Serial) -> Vec<ChainId> {
+        let snapshot = self.snapshots.iter().find(|one| one.serial == serial);
+        let members = snapshot.map_or(&[][..], |snapshot| &snapshot.members);
+        members.iter().map(|member| member.chain).collect()
+    }
+
+    /// Whether nothing of the chains that the snapshot joins is parked, held or being copied. With the gate closed this stays so.
+    fn quiet(&self, serial: Serial) -> bool {
+        let chains = self.chains_of(serial);
+        let joined = |chain: &&Chain| chains.contains(&chain.id);
+        self.chains
+            .iter()
+            .filter(joined)
+            .all(|chain| chain.parked.is_empty() && chain.engine.quiet())
+    }
+
+    fn chains_failed(&self, serial: Serial) -> bool {
+        let alive = |chain: &Chain| !chain.engine.failed();
+        self.chains_of(serial).iter().any(|id| {
+            !self
+                .chains
+                .iter()
+                .any(|chain| chain.id == *id && alive(chain))
+        })
+    }
+
+    /// Prepares the chain of a device for the take of a snapshot; a new one, if there is none.
+    fn join_chain(&mut self, serial: Serial, device: usize) -> Result<(), NoMemory> {
+        let blocks = (self.devices[device].disk.len() as u64).div_ceil(BLOCK_SECTORS);
+        let at = match self.current(device) {
+            Some(at) => at,
+            None => {
+                let id = self.number() as ChainId;
+                let limits = self.config.limits;
+                let excluded = &self.devices[device].excluded;
+                let engine = call(&mut self.no_memory, || {
+                    let mut engine = Engine::new(blocks, limits)?;
+                    for range in excluded {
+                        engine.exclude(*range)?;
+                    }
+                    Ok(engine)
+                })?;
+                self.chains.push(Chain::new(id, device, engine));
+                self.chains.len() - 1
+            }
+        };
+        let chain = &mut self.chains[at];
+        let (fresh, own) = call(&mut self.no_memory, || {
+            let (saved, own) = (Bits::new(blocks)?, Bits::new(blocks)?);
+            chain.engine.prepare(&saved, &own)?;
+            Ok((saved, own))
+        })?;
+        chain.fresh = Some(fresh);
+        let (chain, oracle) = (chain.id, Oracle::default());
+        if let Some(snapshot) = self.snapshot(serial) {
+            snapshot.members.push(Member {
+                device,
+                chain,
+                epoch: None,
+                lost: false,
+                own,
+                oracle,
+            });
+        }
+        Ok(())
     }
 
     /// Whether the device's history is ready for a take.
@@ -201,49 +254,85 @@ impl World {
     }
 
     /// The instant of the take: no write to any of the devices is in flight.
-    fn switch(&mut self, serial: Serial, devices: &[usize]) {
-        for device in devices {
-            self.devices[*device].switch();
-        }
-        note!(self, "snapshot {serial} is taken");
-        let Some(snapshot) = self
-            .snapshots
-            .iter_mut()
-            .find(|snapshot| snapshot.serial == serial)
-        else {
-            return;
-        };
-        snapshot.state = State::Taken;
+    fn switch(&mut self, serial: Serial) -> Check {
+        let Self {
+            devices,
+            chains,
+            snapshots,
+            ..
+        } = self;
+        let snapshot = snapshots.iter_mut().find(|one| one.serial == serial);
+        let snapshot = snapshot.ok_or("a take without a snapshot")?;
         for member in &mut snapshot.members {
-            member.oracle = Oracle::new(self.devices[member.device].disk.clone());
+            let device = &mut devices[member.device];
+            device.switch();
+            let chain = chains.iter_mut().find(|chain| chain.id == member.chain);
+            let chain = chain.ok_or("a take without a chain")?;
+            let (epoch, free) = crate::alloc::forbidden(|| chain.engine.take());
+            violation(free, || "take allocates".into())?;
+            let epoch = epoch.ok_or("a take that was prepared and drained is refused")?;
+            let saved = chain.fresh.take().ok_or("a take without bits")?;
+            chain.levels.push(Level {
+                epoch,
+                saved,
+                slots: Vec::new(),
+            });
+            let mut oracle = Oracle::new(device.disk.clone());
+            for range in &device.excluded {
+                (range.start..range.end()).for_each(|block| {
+                    oracle.freed(block as usize);
+                });
+            }
+            chain
+                .tally
+                .new_epoch(device.disk.len().div_ceil(super::BLOCK));
+            (member.oracle, member.epoch) = (oracle, Some(epoch));
         }
+        snapshot.state = State::Taken;
+        note!(self, "snapshot {serial} is taken");
+        Ok(())
     }
 
     /// Destroys a snapshot that is not being taken.
     pub(super) fn destroy_some(&mut self, which: usize) -> Check {
         let taking = self.take.as_ref().map(|take| take.serial);
         let of = self.snapshots.len().max(1);
-        let Some(snapshot) = self
-            .snapshots
-            .get(which % of)
-            .filter(|snapshot| Some(snapshot.serial) != taking)
-        else {
+        let snapshot = self.snapshots.get(which % of);
+        let Some(snapshot) = snapshot.filter(|snapshot| Some(snapshot.serial) != taking) else {
             return Ok(());
         };
         let serial = snapshot.serial;
-        self.fail(serial, "destroyed")?;
-        if let Some(snapshot) = self.snapshot(serial) {
-            snapshot.state = State::Destroyed;
+        note!(self, "snapshot {serial} is destroyed");
+        let members = snapshot.members.iter();
+        let ends: Vec<_> = members
+            .map(|one| (one.chain, one.epoch, one.lost))
+            .collect();
+        for (which, (id, epoch, lost)) in ends.into_iter().enumerate() {
+            self.end_image_io(serial, which);
+            let (Some(epoch), Some(chain)) = (epoch, self.chain(id)) else {
+                continue;
+            };
+            if lost || chain.engine.failed() {
+                continue;
+            }
+            let Chain { engine, levels, .. } = chain;
+            let saved = &levels.last().ok_or("a chain without a take")?.saved;
+            let (over, free) = crate::alloc::forbidden(|| engine.end(saved, epoch));
+            violation(free, || "end allocates".into())?;
+            chain.ended = true;
+            if over {
+                chain.waiting.clear();
+                note!(self, "chain {id} is over");
+            }
+        }
+        self.snapshots.retain(|snapshot| snapshot.serial != serial);
+        self.disown(serial);
+        // Stores that waited for room there may have to give up.
+        let chains: Vec<ChainId> = self.chains.iter().map(|chain| chain.id).collect();
+        for id in chains {
+            self.start_stores(id)?;
         }
         self.bury();
         Ok(())
-    }
-
-    /// Forgets destroyed snapshots that hold nothing any more. I/O under way for them finds nobody.
-    pub(super) fn bury(&mut self) {
-        self.snapshots.retain(|snapshot| {
-            let held = |member: &Member| !member.parked.is_empty() || !member.engine.idle();
-            snapshot.state != State::Destroyed || snapshot.members.iter().any(held)
-        });
     }
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A write to a device on its way: hook, gate, marks, test, and the disk.
 
-use blksnap_core::cow::Engine;
-
-use super::{Check, Device, Serial, State, What, World, blocks_of, note, some_range};
+use super::chain::{Chain, ChainId};
+use super::{Check, Device, What, World, blocks_of, note, some_range};
 use crate::disk::{Content, Io};
 
 /// How far a write is.
@@ -17,8 +16,8 @@ pub(super) enum Stage {
     Open,
     /// Its blocks are marked.
     Marked,
-    /// It needs copies, of which the worker of this snapshot has to tell the engine.
-    Parked(Serial),
+    /// It needs copies, of which the worker of this chain has to tell the engine.
+    Parked(ChainId),
     /// An engine holds it.
     Held,
     /// The gate holds it.
@@ -99,24 +98,19 @@ impl World {
         true
     }
 
-    /// Passes a write on, or parks it for the first snapshot that needs copies.
+    /// Passes a write on, or parks it if it needs copies.
     fn test(&mut self, number: u64) -> bool {
         let Some(write) = self.writes.get_mut(&number) else {
             return false;
         };
         let range = blocks_of(write.start, write.sectors);
-        let taken = self
-            .snapshots
-            .iter_mut()
-            .filter(|snapshot| snapshot.state == State::Taken);
-        for snapshot in taken {
-            let member = snapshot
-                .members
-                .iter_mut()
-                .find(|member| member.device == write.device);
-            if let Some(member) = member.filter(|member| !member.saved.covers(range)) {
-                member.parked.push_back(number);
-                write.stage = Stage::Parked(snapshot.serial);
+        let taken = |chain: &&mut Chain| chain.device == write.device && !chain.levels.is_empty();
+        if let Some(chain) = self.chains.iter_mut().rev().find(taken) {
+            if chain.saved().covers(range) {
+                chain.tally.demand(range);
+            } else {
+                chain.parked.push_back(number);
+                write.stage = Stage::Parked(chain.id);
                 self.devices[write.device].counted -= 1;
                 note!(self, "write {number} is parked");
                 return false;
@@ -165,32 +159,37 @@ impl World {
         note!(self, "the gate of device {device} opens");
     }
 
-    /// Tells the engine of the first parked write of a member. Whether there was one.
-    pub(super) fn tell_engine(&mut self, snapshot: usize, member: usize) -> Result<bool, String> {
-        let snapshot = &mut self.snapshots[snapshot];
-        let serial = snapshot.serial;
-        let member = &mut snapshot.members[member];
-        let Some(number) = member.parked.pop_front() else {
+    /// Tells the engine of the first parked write of a chain. Whether there was one.
+    pub(super) fn tell_engine(&mut self, at: usize) -> Result<bool, String> {
+        let chain = &mut self.chains[at];
+        let id = chain.id;
+        let Some(number) = chain.parked.pop_front() else {
             return Ok(false);
         };
         let Some(write) = self.writes.get_mut(&number) else {
             return Ok(true);
         };
-        if snapshot.state != State::Taken {
+        if chain.engine.failed() {
             self.send_on(number);
             return Ok(true);
         }
         write.stage = Stage::Held;
         let range = blocks_of(write.start, write.sectors);
-        let result = call(&mut self.no_memory, &mut member.engine, |engine| {
-            engine.write(&member.saved, number, range)
+        chain.tally.demand(range);
+        let saved = &chain
+            .levels
+            .last()
+            .ok_or("a write is parked too early")?
+            .saved;
+        let result = call(&mut self.no_memory, || {
+            chain.engine.write(saved, number, range)
         });
         note!(
             self,
-            "the engine of snapshot {serial} holds write {number}: {result:?}"
+            "the engine of chain {id} holds write {number}: {result:?}"
         );
-        if result.is_err() {
-            self.fail(serial, "no memory")?;
+        if let Err(lost) = result {
+            self.fail(id, &lost.to_string())?;
             self.send_on(number);
         }
         Ok(true)
@@ -205,12 +204,8 @@ impl Device {
 }
 
 /// Calls into an engine, without memory if that is what comes next.
-pub(super) fn call<R>(
-    no_memory: &mut Option<u32>,
-    engine: &mut Engine,
-    call: impl FnOnce(&mut Engine) -> R,
-) -> R {
-    crate::alloc::failing(no_memory.take(), || call(engine))
+pub(super) fn call<R>(no_memory: &mut Option<u32>, call: impl FnOnce() -> R) -> R {
+    crate::alloc::failing(no_memory.take(), call)
 }
 
 /// The name of what went wrong.

@@ -23,6 +23,14 @@ const COPIES: &str = "core/src/cow/engine/copies.rs";
 const SPACE: &str = "core/src/store/space.rs";
 const WRITES: &str = "sim/src/world/writes.rs";
 const TAKE: &str = "sim/src/world/take.rs";
+const CHAIN: &str = "core/src/cow/engine/chain.rs";
+const AHEAD: &str = "core/src/cow/engine/ahead.rs";
+const IMAGES: &str = "core/src/cow/engine/images.rs";
+const OVERLAY: &str = "core/src/cow/map/overlay.rs";
+const STORES: &str = "sim/src/world/stores.rs";
+const CHAINS: &str = "sim/src/world/chain.rs";
+const IMAGE_WRITES: &str = "sim/src/world/image_writes.rs";
+const OWN: &str = "sim/src/world/own.rs";
 const WORK: &str = "sim/src/world/work.rs";
 const IMAGE: &str = "sim/src/world/image.rs";
 
@@ -87,7 +95,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "runs are joined that do not follow in the store",
-        &[(ENTRY, " && slot + self.len() == next_slot", "")],
+        &[(ENTRY, "slot + self.len() == next_slot", "slot < next_slot")],
     ),
     mutant(
         "slots are handed out twice",
@@ -104,42 +112,39 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     // ---- engine ----
     mutant(
         "a write is released before its copy is read",
-        &[(PLAN, "Kind::Origin if in_memory", "Kind::Origin")],
-    ),
-    mutant(
-        "an image write does not wait for the store",
-        &[(PLAN, "Kind::Origin if in_memory", "_ if in_memory")],
+        &[(
+            PLAN,
+            "held.waiting = true;",
+            "if copy % 2 == 1 {\n held.done += 1;\n continue;\n }\n held.waiting = true;",
+        )],
     ),
     mutant(
         "a copy grows while it is being read",
-        &[(PLAN, "copy.state == State::Planned && free > 0", "free > 0")],
+        &[(
+            PLAN,
+            "(copy.state == State::Planned && free > 0)",
+            "(free > 0)",
+        )],
     ),
     mutant(
         "a held write is forgotten when its turn is over",
         &[(
             PLAN,
-            "self.held.starve(id);\n                continue;",
-            "continue;",
+            "self.held.unstarve(id);\n                    self.held.starve(id);",
+            "self.held.unstarve(id);",
         )],
     ),
     mutant(
         "the pool has no bound",
         &[(
             PLAN,
-            "self.limits.pool_blocks - self.pool_used;",
-            "self.limits.pool_blocks + 1;",
+            "u64::from(self.limits.pool_blocks - self.pool_used);",
+            "u64::from(self.limits.pool_blocks) + 1;",
         )],
     ),
     mutant(
         "an image read finds copies that are not read yet",
-        &[
-            (ENGINE, "None | Some(Place::Reading(_)) =>", "None =>"),
-            (
-                ENGINE,
-                "Some(Place::Memory(copy)) =>",
-                "Some(Place::Memory(copy) | Place::Reading(copy)) =>",
-            ),
-        ],
+        &[(ENGINE, "Some(copy) if copy.in_memory() =>", "Some(copy) =>")],
     ),
     mutant(
         "the bits of a copy are not set",
@@ -154,11 +159,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         )],
     ),
     mutant(
-        "image writers are not woken",
+        "held writes are not woken by the first copy alone",
         &[(
             EVENTS,
-            "storers.pop(&mut self.held.slab) {\n self.wake(id);",
-            "storers.pop(&mut self.held.slab) {\n let _ = id;",
+            "self.go_on(saved, id);\n        }\n        self.plan(saved)",
+            "let _ = id;\n        }\n        self.plan(saved)",
         )],
     ),
     mutant(
@@ -193,9 +198,288 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a batch has no bound",
         &[(
             COPIES,
-            "if blocks > 0 && blocks + count > limit {",
+            "if blocks > 0 && (blocks + count > limit || copy.epoch != epoch) {",
             "if false {",
         )],
+    ),
+    // ---- several snapshots of a device ----
+    mutant(
+        "a take does not wait for held writes",
+        &[(
+            CHAIN,
+            "self.held.count() == 0 && (self.failed || self.copies.all_read())",
+            "true",
+        )],
+    ),
+    mutant(
+        "a take does not wait for copies that are being read",
+        &[(CHAIN, "(self.failed || self.copies.all_read())", "true")],
+    ),
+    mutant(
+        "a take waits for the engine, and not for parked writes",
+        &[(
+            TAKE,
+            "chain.parked.is_empty() && chain.engine.quiet()",
+            "chain.engine.quiet()",
+        )],
+    ),
+    mutant(
+        "an image looks through its own map alone",
+        &[(
+            ENGINE,
+            "None => {}\n            }\n        }",
+            "None => break,\n            }\n        }",
+        )],
+    ),
+    mutant(
+        "an image looks through the maps from the newest on",
+        &[(
+            CHAIN,
+            "self.below.iter().skip(first).chain(top)",
+            "top.into_iter().chain(self.below.iter().skip(first).rev())",
+        )],
+    ),
+    mutant(
+        "an image sees what another one was written",
+        &[(ENGINE, "if level.id == epoch {", "if level.id >= epoch {")],
+    ),
+    mutant(
+        "a copy in memory is entered for the newest epoch when it is stored",
+        &[(
+            EVENTS,
+            "if let Some(level) = self.level_mut(epoch) {",
+            "if let Some(level) = self.level_mut(self.top.id) {",
+        )],
+    ),
+    mutant(
+        "a store has copies of several epochs",
+        &[(
+            COPIES,
+            "blocks + count > limit || copy.epoch != epoch",
+            "blocks + count > limit",
+        )],
+    ),
+    mutant(
+        "a map goes with its snapshot though an older one is alive",
+        &[
+            (
+                CHAIN,
+                "let first = self.below.first().filter(|level| !level.live)?.id;",
+                "let at = self.below.iter().position(|level| !level.live)?;\n        let first = self.below[at].id;",
+            ),
+            (
+                CHAIN,
+                "Some(self.below.remove(0).id)",
+                "Some(self.below.remove(at).id)",
+            ),
+        ],
+    ),
+    mutant(
+        "an epoch goes while its copies are being stored",
+        &[(
+            CHAIN,
+            "self.batches.iter().any(storing)",
+            "!self.batches.iter().any(|batch| storing(batch) || true)",
+        )],
+    ),
+    mutant(
+        "copies are dropped that an older snapshot needs",
+        &[(
+            CHAIN,
+            "self.copies.drop_before(oldest)",
+            "self.copies.drop_before(if oldest < epoch { Epoch(epoch.0 + 1) } else { oldest })",
+        )],
+    ),
+    mutant(
+        "dropped copies keep their room in the pool",
+        &[(
+            CHAIN,
+            "self.pool_used -= self.copies.drop_before(oldest);",
+            "self.copies.drop_before(oldest);",
+        )],
+    ),
+    mutant(
+        "the last end does not let writers go",
+        &[(
+            CHAIN,
+            "self.fail(saved);\n            return true;",
+            "return true;",
+        )],
+    ),
+    mutant(
+        "an image read without a lock asks its own epoch alone",
+        &[(CHAINS, "level.epoch >= epoch", "level.epoch == epoch")],
+    ),
+    mutant(
+        "an image read without a lock forgets what the image has of its own",
+        &[(IMAGE, "member.own.untouched(range) && ", "")],
+    ),
+    mutant(
+        "a storage goes with its snapshot",
+        &[(
+            STORES,
+            "store.owner.is_some() || !store.users.is_empty()",
+            "store.owner.is_some()",
+        )],
+    ),
+    // ---- copies ahead of writes ----
+    mutant(
+        "what was copied ahead stays so when it is written",
+        &[(SAVED, "if ahead != 0 && all {", "if false {")],
+    ),
+    mutant(
+        "there is no bound to copying ahead",
+        &[(
+            AHEAD,
+            "let most = most.min(self.ahead.allowance(count));",
+            "",
+        )],
+    ),
+    mutant(
+        "copies ahead count as needed",
+        &[(AHEAD, "self.planned - self.used());", "0);")],
+    ),
+    mutant(
+        "copies ahead take more than the pool has",
+        &[(
+            AHEAD,
+            "(self.limits.pool_blocks / 2).saturating_sub(self.pool_used)",
+            "self.limits.pool_blocks",
+        )],
+    ),
+    mutant(
+        "copies ahead take in what is saved",
+        &[(AHEAD, "saved.clear_run(range.end(), gap)", "gap")],
+    ),
+    mutant(
+        "copies ahead go beyond the device",
+        &[(
+            AHEAD,
+            "(window * WINDOW + to).min(self.blocks)",
+            "(window * WINDOW + to)",
+        )],
+    ),
+    mutant(
+        "copies ahead take in copies that lie before",
+        &[(AHEAD, ".min(near.gap_before())", "")],
+    ),
+    // ---- what an image has of its own ----
+    mutant(
+        "zeros replace what was written",
+        &[(
+            OVERLAY,
+            "Some((_, run)) => run,\n                None => {\n                    let run = one_run(at, near.gap().min(range.end() - at)).count;\n                    self.map.insert(&near, 0, run, Place::Zero)?;",
+            "Some((_, run)) => {\n                    let run = run.min(range.end() - at);\n                    self.replace(&near, run, Place::Zero)?;\n                    run\n                }\n                None => {\n                    let run = one_run(at, near.gap().min(range.end() - at)).count;\n                    self.map.insert(&near, 0, run, Place::Zero)?;",
+        )],
+    ),
+    mutant(
+        "a run is split one block off",
+        &[(
+            OVERLAY,
+            "let rest = part(end, old.end());",
+            "let rest = part(end, old.end() - u64::from(old.end() > end + 1));",
+        )],
+    ),
+    mutant(
+        "the head of a split run is lost",
+        &[(
+            OVERLAY,
+            "self.set(near, part(old.start(), at));\n",
+            "self.set(near, part(at - 1, at));\n",
+        )],
+    ),
+    mutant(
+        "a run that cannot be split is lost",
+        &[(OVERLAY, ".inspect_err(|_| self.set(near, old))?;", "?;")],
+    ),
+    mutant(
+        "slots of a run do not follow each other",
+        &[(
+            OVERLAY,
+            "Place::Stored(slot + (at - range.start))",
+            "Place::Stored(slot)",
+        )],
+    ),
+    mutant(
+        "writes to one block of an image do not exclude each other",
+        &[(
+            IMAGES,
+            "self.epoch == epoch && !apart",
+            "false && self.epoch == epoch && !apart",
+        )],
+    ),
+    mutant(
+        "an image write that waits is not told when its turn comes",
+        &[(
+            IMAGES,
+            "self.granted += u32::from(write.behind == 0);\n            }",
+            "}",
+        )],
+    ),
+    mutant(
+        "a part of a block is written without the rest",
+        &[(
+            IMAGE_WRITES,
+            "self.begin_read(at, which, (first, length), true, Some(number))?;",
+            "let content = vec![data; length];\n self.write_blocks(number, blocks_of(first, length), content);\n self.image_piece_done(number)?;",
+        )],
+    ),
+    mutant(
+        "a block is filled from the origin",
+        &[(
+            IMAGE_WRITES,
+            "self.begin_read(at, which, (first, length), true, Some(number))?;",
+            "let device = self.snapshots[at].members[which].device;\n let content = self.devices[device].disk[first..first + length].to_vec();\n self.filled(number, first, content, false)?;",
+        )],
+    ),
+    mutant(
+        "an image write is entered before it is stored",
+        &[(
+            IMAGE_WRITES,
+            "write.new.push((range, slot));",
+            "write.new.push((range, slot));\n let (serial, which) = (write.serial, write.member);\n let at = self.snapshots.iter().position(|one| one.serial == serial).unwrap();\n let member = &self.snapshots[at].members[which];\n let (id, epoch) = (member.chain, member.epoch.unwrap());\n let chain = self.chains.iter_mut().find(|one| one.id == id).unwrap();\n let _ = chain.engine.image_enter(&member.own, epoch, range, slot);",
+        )],
+    ),
+    // ---- free space, excluded ranges ----
+    mutant(
+        "writes pass over free blocks though another snapshot needs them",
+        &[(
+            IMAGES,
+            "self.top.id == epoch && self.live().eq([epoch]);",
+            "self.top.id == epoch;",
+        )],
+    ),
+    mutant(
+        "writes pass over blocks that were free for an older snapshot",
+        &[(
+            IMAGES,
+            "self.top.id == epoch && self.live().eq([epoch]);",
+            "self.live().next() == Some(epoch);",
+        )],
+    ),
+    mutant(
+        "a range is excluded that a snapshot needs",
+        &[(CHAIN, "return Ok(false);", "continue;")],
+    ),
+    mutant(
+        "what is excluded is forgotten at the next take",
+        &[(
+            TAKE,
+            "for range in excluded {",
+            "for range in excluded.iter().take(0) {",
+        )],
+    ),
+    mutant(
+        "a range that is to be excluded is not saved first",
+        &[(
+            OWN,
+            "Ok(false) => return self.save_first(at, device, range),",
+            "Ok(false) => {}",
+        )],
+    ),
+    mutant(
+        "the bits of excluded blocks are not set",
+        &[(CHAIN, "saved.give_up(*range)?;\n", "")],
     ),
     // ---- what the shell has to do ----
     mutant(
@@ -255,8 +539,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a held write is not tested again",
         &[(
             WRITES,
-            "snapshot.state == State::Taken)",
-            "snapshot.state == State::Taken && !write.again)",
+            "if chain.saved().covers(range) {",
+            "if write.again || chain.saved().covers(range) {",
         )],
     ),
     mutant(
@@ -291,24 +575,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "the epoch is switched before the drain",
         &[(
             TAKE,
-            "Stage::Drain if devices.iter()",
-            "Stage::Drain if false && devices.iter()",
+            ".any(|device| self.devices[*device].counted > 0)",
+            ".any(|device| false && self.devices[*device].counted > 0)",
         )],
     ),
     mutant(
         "the gates are not opened when a take gives up",
-        &[(TAKE, "if self.devices[device].gate_closed {", "if false {")],
-    ),
-    mutant(
-        "the snapshot begins when the gates are open",
-        &[
-            (TAKE, "        snapshot.state = State::Taken;\n", ""),
-            (
-                TAKE,
-                "Stage::Open(at) if at == devices.len() => return Ok(()),",
-                "Stage::Open(at) if at == devices.len() => {\n                if let Some(snapshot) = self.snapshot(serial) {\n                    snapshot.state = State::Taken;\n                }\n                return Ok(());\n            }",
-            ),
-        ],
+        &[(TAKE, "if self.devices[*device].gate_closed {", "if false {")],
     ),
     mutant(
         "an image read does not look again",
@@ -322,23 +595,23 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "an image read without a lock does not look again",
         &[(
             IMAGE,
-            "member.is_some_and(|member| member.saved.untouched(range))",
-            "member.is_some() && range.count > 0",
+            "if self.untouched(read.serial, read.member, read.start, data.len()) {",
+            "if true {",
         )],
     ),
     mutant(
         "a range is untouched if one block of a word is",
         &[(
             SAVED,
-            "word.load(Ordering::Acquire) & mask == 0",
-            "word.load(Ordering::Acquire) & mask != mask",
+            "page.word(word) & mask == 0",
+            "page.word(word) & mask != mask",
         )],
     ),
     mutant(
         "a failed store counts as a good one",
         &[(
             WORK,
-            "        if failed {\n            return self.fail(serial, \"the store fails\");\n        }\n",
+            "        if failed {\n            return self.fail(id, \"the store fails\");\n        }\n",
             "        let _ = failed;\n",
         )],
     ),
@@ -346,14 +619,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a store counts as done when it begins",
         &[
             (
-                WORK,
-                "self.start(Io::write(slot",
-                "self.store_done(serial, which, batch, slot, false)?;\n            self.start(Io::write(slot",
+                STORES,
+                "self.start(Io::write(place, data",
+                "self.store_done(id, batch, slot, false)?;\n            self.start(Io::write(place, data",
             ),
             (
-                WORK,
-                "What::Store(serial, which, batch, slot)",
-                "What::WriteStore(0, serial)",
+                STORES,
+                "What::Store(id, batch, slot)",
+                "What::WriteStore(0, slot >> SLOT_BITS)",
             ),
         ],
     ),
@@ -361,8 +634,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "pages are freed when their store begins",
         &[(
             WORK,
-            "                member.stores += 1;\n",
-            "                member.stores += 1;\n                let gone: Vec<_> = member.engine.batch(batch).map(|(copy, _)| copy).collect();\n                for copy in gone {\n                    member.pages.insert(copy, Vec::new());\n                }\n",
+            "                chain.stores += 1;\n",
+            "                chain.stores += 1;\n                let gone: Vec<_> = chain.engine.batch(batch).map(|(copy, _)| copy).collect();\n                for copy in gone {\n                    chain.pages.insert(copy, Vec::new());\n                }\n",
         )],
     ),
 ];
