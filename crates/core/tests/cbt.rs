@@ -6,7 +6,7 @@
     reason = "the tests' numbers are small"
 )]
 
-use blksnap_core::cbt::{History, Marks};
+use blksnap_core::cbt::{ConsumerError, History, Marks};
 use proptest::prelude::*;
 
 /// The stupid oracle: for each tracking block the take before which it was written last, and the blocks written since the last take.
@@ -40,12 +40,6 @@ impl Oracle {
         }
     }
 
-    fn prepare(&mut self) {
-        if self.number - self.upstream_base == 255 {
-            self.upstream_base = self.number;
-        }
-    }
-
     fn take(&mut self) {
         self.number += 1;
         for (taken, pending) in self.taken.iter_mut().zip(&mut self.pending) {
@@ -60,6 +54,8 @@ struct Pair {
     marks: Marks,
     history: History,
     oracle: Oracle,
+    /// Bases that consumers have set, and that have to stay exact.
+    consumers: Vec<([u8; 64], u64)>,
 }
 
 impl Pair {
@@ -72,6 +68,7 @@ impl Pair {
             marks,
             history,
             oracle,
+            consumers: Vec::new(),
         }
     }
 
@@ -82,10 +79,35 @@ impl Pair {
 
     /// Prepares a take that then does not come.
     fn prepare(&mut self) {
-        let mut id = [0; 16];
+        let mut id = [1; 16];
         id[..8].copy_from_slice(&self.oracle.number.to_le_bytes());
         self.history.prepare(&self.marks, id).unwrap();
-        self.oracle.prepare();
+        if self.history.upstream().generation == id {
+            self.oracle.upstream_base = self.oracle.number;
+        }
+        assert!(self.oracle.number - self.oracle.upstream_base < 255);
+    }
+
+    /// A consumer has read everything.
+    fn consume(&mut self, which: u8) {
+        let (name, base) = ([which; 64], self.oracle.number);
+        self.history.set_consumer(&name, base).unwrap();
+        self.consumers.retain(|(other, _)| *other != name);
+        self.consumers.push((name, base));
+    }
+
+    fn check_consumers(&self) {
+        for (name, base) in &self.consumers {
+            assert_eq!(self.history.consumer(name), Some(*base));
+            let (found, _) = self.changed(*base, 0, usize::MAX);
+            assert_eq!(found, self.expected(*base), "consumer's base {base}");
+        }
+    }
+
+    fn expected(&self, base: u64) -> Vec<u64> {
+        let numbers = (0..).zip(&self.oracle.taken);
+        let newer = numbers.filter(|(_, number)| **number > base);
+        newer.map(|(block, _)| block).collect()
     }
 
     fn take(&mut self) {
@@ -114,11 +136,7 @@ impl Pair {
     fn check_changes(&self, base: u64) {
         let (found, next) = self.changed(base, 0, usize::MAX);
         assert_eq!(next, self.marks.block_count());
-        let numbers = || (0..).zip(&self.oracle.taken);
-        let expected: Vec<u64> = numbers()
-            .filter(|(_, n)| **n > base)
-            .map(|(block, _)| block)
-            .collect();
+        let expected = self.expected(base);
         if base >= self.history.exact_from() {
             assert_eq!(found, expected, "since {base} at {}", self.history.number());
         } else {
@@ -168,7 +186,11 @@ impl Pair {
         assert_eq!(self.history.number(), self.oracle.number);
         assert_eq!(self.history.generation(), [7; 16]);
         self.check_upstream();
-        // The promise of the module's manual.
+        self.check_consumers();
+    }
+
+    /// The promise of the module's manual, where memory is not short.
+    fn check_reach(&self) {
         let exact = self.history.exact_from();
         assert!(
             exact == 0 || exact + 190 <= self.oracle.number,
@@ -184,6 +206,7 @@ enum Step {
     Take,
     Prepare,
     Check(u64),
+    Consume(u8),
 }
 
 fn steps(capacity: u64) -> impl Strategy<Value = Vec<Step>> {
@@ -192,6 +215,7 @@ fn steps(capacity: u64) -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::Take),
         1 => Just(Step::Prepare),
         2 => (0..40u64).prop_map(Step::Check),
+        1 => (0..16u8).prop_map(Step::Consume),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -207,6 +231,7 @@ proptest! {
                 Step::Mark(sector, sectors) => pair.mark(sector, sectors),
                 Step::Take => pair.take(),
                 Step::Prepare => pair.prepare(),
+                Step::Consume(which) => pair.consume(which),
                 Step::Check(back) => {
                     let base = pair.oracle.number.saturating_sub(back);
                     pair.check_changes(base);
@@ -214,6 +239,9 @@ proptest! {
                 }
             }
             pair.check();
+            if pair.consumers.is_empty() {
+                pair.check_reach();
+            }
         }
         pair.check_changes(0);
     }
@@ -228,6 +256,7 @@ fn seventy_thousand_takes_of_a_ring() {
         pair.take();
         if take % 7 == 0 || take < 1000 {
             pair.check();
+            pair.check_reach();
             pair.check_changes(take.saturating_sub(take % 300));
             pair.check_changes(0);
         }
@@ -256,6 +285,7 @@ fn thousands_of_takes_at_random() {
         pair.take();
         if take % 10 == 0 {
             pair.check();
+            pair.check_reach();
             pair.check_changes(take.saturating_sub(random % 400));
         }
     }
@@ -306,4 +336,76 @@ fn memory_is_bounded() {
     history.switch(&marks);
     history.prepare(&marks, [3; 16]).unwrap();
     assert!(history.memory_bytes() < 128 << 10);
+}
+
+/// Consumers that read rarely, while the ranks run out again and again.
+#[test]
+fn bases_of_consumers_stay_exact() {
+    let mut pair = Pair::new(700, 9);
+    for take in 0..6000u64 {
+        pair.mark(take * 11 % 700, 1);
+        pair.take();
+        if take % 29 == 0 {
+            // Some read often, some never again.
+            pair.consume((take / 29 % 40).min(15) as u8);
+        }
+        if take % 50 == 0 {
+            pair.check();
+            pair.check_changes(take.saturating_sub(take % 300));
+        }
+    }
+    assert!(
+        pair.history.exact_from() > 5000,
+        "{}: ranks are merged",
+        pair.history.exact_from()
+    );
+}
+
+#[test]
+fn there_are_sixteen_consumers() {
+    let mut pair = Pair::new(10, 9);
+    (0..16).for_each(|which| pair.consume(which));
+    let full = Err(ConsumerError::Full);
+    assert_eq!(pair.history.set_consumer(&[16; 64], 0), full);
+    let early = Err(ConsumerError::Number);
+    assert_eq!(pair.history.set_consumer(&[3; 64], 1), early);
+    assert!(pair.history.remove_consumer(&[3; 64]));
+    assert!(!pair.history.remove_consumer(&[3; 64]));
+    assert_eq!(pair.history.consumer(&[3; 64]), None);
+    assert_eq!(pair.history.consumer_at(3), Some((&[4; 64], 0)));
+    assert_eq!(pair.history.consumer_at(15), None);
+    pair.history.set_consumer(&[16; 64], 0).unwrap();
+}
+
+/// Every page of a device has changes of every take: a byte a tracking block is all that change tracking takes. 64 GiB at 64 KiB.
+#[test]
+fn memory_is_bounded_at_worst() {
+    let mut pair = Pair::new(1 << 20, 9);
+    let mut most = 0;
+    for take in 0..300u64 {
+        for page in 0..256 {
+            for i in 0..8 {
+                pair.mark(page * 4096 + (take * 37 + i * 511) % 4096, 1);
+            }
+        }
+        pair.take();
+        if take == 20 {
+            pair.consume(1);
+        }
+        let bytes = pair.marks.memory_bytes() + pair.history.memory_bytes();
+        assert!(bytes <= 1 << 20, "{bytes} bytes after {take} takes");
+        most = most.max(bytes);
+        if take % 30 == 29 {
+            pair.check_changes(take - 12);
+            pair.check_consumers();
+        }
+        // Fewer numbers than with memory, but never few.
+        assert!(take < 16 || pair.history.exact_from() + 15 <= take);
+    }
+    let exact = pair.history.exact_from();
+    assert!(
+        most > 14 << 16 && exact > 250,
+        "{most} bytes, exact from {exact}"
+    );
+    pair.check();
 }

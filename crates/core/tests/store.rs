@@ -15,6 +15,7 @@ enum Step {
     Grow,
     GrowLess(u64),
     Stop,
+    Tick(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -23,6 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Grow),
         1 => (0..50u64).prop_map(Step::GrowLess),
         1 => Just(Step::Stop),
+        4 => (0..3000u64).prop_map(Step::Tick),
     ]
 }
 
@@ -33,6 +35,7 @@ proptest! {
     ) {
         let mut space = StoreSpace::new(capacity, limit, portion);
         let mut there = vec![false; capacity.min(limit) as usize];
+        let mut now = 0;
         for step in steps {
             let growth = space.wants_growth();
             match step {
@@ -51,7 +54,7 @@ proptest! {
                 }
                 Step::Grow => {
                     if let Some(slots) = growth {
-                        prop_assert!(slots > 0 && slots <= portion);
+                        prop_assert!(slots > 0 && slots <= portion * 64);
                         space.grown(slots);
                         there.resize(there.len() + slots as usize, false);
                     }
@@ -61,6 +64,10 @@ proptest! {
                         space.grown(slots.min(most));
                         there.resize(there.len() + slots.min(most) as usize, false);
                     }
+                }
+                Step::Tick(ms) => {
+                    now += ms;
+                    space.tick(now);
                 }
                 Step::Stop => {
                     space.stop_growing();
@@ -87,6 +94,61 @@ fn grows_ahead_of_use() {
     assert_eq!(space.wants_growth(), Some(50));
     assert!(!space.full(59));
     assert!(space.full(60));
+}
+
+/// Ticks each 100 ms, with so many slots taken in each.
+fn write_for(space: &mut StoreSpace, now: &mut u64, ms: u64, slots: u32) {
+    for _ in 0..ms / 100 {
+        *now += 100;
+        space.allocate(slots);
+        space.tick(*now);
+    }
+}
+
+#[test]
+fn it_is_foreseen_when_it_will_be_full() {
+    let (mut space, mut now) = (StoreSpace::new(100_000, 100_000, 0), 5000);
+    assert_eq!(space.full_in_ms(), u64::MAX);
+    assert!(!space.low());
+    // 100 slots a second: 1000 s in all.
+    write_for(&mut space, &mut now, 10_000, 10);
+    assert_eq!(space.full_in_ms(), (100_000 - 1000) * 10);
+    assert!(!space.low());
+    // 20000 a second, and after some seconds nothing else counts.
+    write_for(&mut space, &mut now, 2000, 2000);
+    assert!(space.full_in_ms() < 60_000 && space.low());
+    // Nothing for a while: no end in sight, and an eighth is not all that is left.
+    write_for(&mut space, &mut now, 10_000, 0);
+    assert_eq!(space.full_in_ms(), u64::MAX);
+    assert!(!space.low());
+    space.allocate(48_000);
+    assert!(space.low());
+}
+
+#[test]
+fn a_fast_writer_is_kept_ahead_of() {
+    let (mut space, mut now) = (StoreSpace::new(1000, 1 << 30, 1000), 0);
+    // 50000 slots a second, from one moment to the next; what is wanted is there a quarter of a second later.
+    let (mut missed, mut wanted) = (0, std::collections::VecDeque::new());
+    for round in 0..200u64 {
+        now += 10;
+        space.tick(now);
+        missed += u64::from(space.allocate(500).is_none() && round > 100);
+        if wanted.is_empty() {
+            wanted.extend(space.wants_growth().map(|slots| (round + 25, slots)));
+        }
+        if wanted.front().is_some_and(|(then, _)| *then == round) {
+            wanted
+                .pop_front()
+                .into_iter()
+                .for_each(|(_, slots)| space.grown(slots));
+        }
+    }
+    assert_eq!(missed, 0, "it still waits after a second");
+    assert!(
+        space.capacity() - space.used() <= 64 * 1000 * 4,
+        "and not without bound"
+    );
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub enum Op {
     Burst,
     /// The changes between two takes are compared with the plain copies.
     Changes,
+    /// A named reader of changes has read them all.
+    Consume,
 }
 
 /// One thing that happens; the numbers choose among what is possible.
@@ -83,7 +85,7 @@ pub struct Config {
 }
 
 /// How often each operation is chosen.
-type Weights = [(Op, u64); 21];
+type Weights = [(Op, u64); 22];
 
 /// The world and the steps of a seed.
 pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
@@ -170,5 +172,6 @@ fn weights(random: &mut Random) -> Weights {
         (Op::BadIo, if faults > 1 { random.between(0, 2) } else { 0 }),
         (Op::Burst, random.between(0, 5) / 5),
         (Op::Changes, random.between(0, 3)),
+        (Op::Consume, random.between(0, 1)),
     ]
 }

@@ -63,6 +63,7 @@ fn everything_happens() {
         "grows by",
         "FreeEpoch",
         "were free",
+        "has read up to",
         "ahead of writes",
         "is excluded, at last",
         "is to be saved",

@@ -2,6 +2,7 @@
 //! When each tracking block changed last, as of the last take.
 
 use super::cells::{Cells, PAGE_WORDS};
+use super::consumers::{ConsumerError, Consumers};
 use super::marks::Marks;
 use super::ranks::Ranks;
 use crate::NoMemory;
@@ -29,6 +30,7 @@ pub struct Upstream {
 pub struct History {
     cells: Cells,
     ranks: Ranks,
+    consumers: Consumers,
     number: u64,
     generation: [u8; 16],
     upstream_generation: [u8; 16],
@@ -52,6 +54,7 @@ impl History {
         Ok(Self {
             cells: Cells::new(marks.block_count())?,
             ranks: Ranks::new()?,
+            consumers: Consumers::new(),
             number: 0,
             generation,
             upstream_generation,
@@ -74,8 +77,7 @@ impl History {
         fresh_upstream_generation: [u8; 16],
     ) -> Result<(), NoMemory> {
         if self.number - self.upstream_base >= UPSTREAM_TAKES {
-            self.upstream_base = self.number;
-            self.upstream_generation = fresh_upstream_generation;
+            self.new_view(fresh_upstream_generation);
         }
         if self.folded {
             return Ok(());
@@ -83,16 +85,60 @@ impl History {
         for page in 0..self.cells.page_count() {
             let words = page * PAGE_WORDS..(page + 1) * PAGE_WORDS;
             if words.clone().any(|word| marks.idle(word) != 0) {
-                // At most 254 numbers are above `upstream_base`, `number` among them: 253 of them in the table already.
-                let rank = self
-                    .ranks
-                    .rank_of(self.number, self.upstream_base, &mut self.cells);
-                self.cells.set(page, rank, |word| marks.idle(word))?;
+                self.fold(marks, page, fresh_upstream_generation)?;
                 words.for_each(|word| marks.clear_idle(word));
             }
         }
         self.folded = true;
         Ok(())
+    }
+
+    /// Enters the last take's marks of a page into its cells.
+    fn fold(&mut self, marks: &Marks, page: u64, fresh: [u8; 16]) -> Result<(), NoMemory> {
+        // Twice the ranks are made fewer at most: then five bits are enough.
+        for _ in 0..4 {
+            let rank = self.rank(fresh);
+            if self.cells.set(page, rank, |word| marks.idle(word))? {
+                return Ok(());
+            }
+            self.make_narrow(fresh);
+        }
+        Err(NoMemory)
+    }
+
+    /// The rank of the last take.
+    fn rank(&mut self, fresh: [u8; 16]) -> u8 {
+        if let Some(rank) = self.ranks.rank_of(self.number) {
+            return rank;
+        }
+        let (consumers, cells) = (&self.consumers, &mut self.cells);
+        self.ranks.make_room(self.upstream_base, consumers, cells);
+        if let Some(rank) = self.ranks.rank_of(self.number) {
+            return rank;
+        }
+        // Consumers and the upstream view need all ranks between them.
+        self.new_view(fresh);
+        let (consumers, cells) = (&self.consumers, &mut self.cells);
+        self.ranks.make_room(self.upstream_base, consumers, cells);
+        self.ranks.rank_of(self.number).unwrap_or(u8::MAX)
+    }
+
+    /// The cells take as much memory as they may: ranks have to do with a bit less.
+    fn make_narrow(&mut self, fresh: [u8; 16]) {
+        let before = self.ranks.bits();
+        let (consumers, cells) = (&self.consumers, &mut self.cells);
+        self.ranks.make_narrow(self.upstream_base, consumers, cells);
+        if self.ranks.bits() == before {
+            self.new_view(fresh);
+            let (consumers, cells) = (&self.consumers, &mut self.cells);
+            self.ranks.make_narrow(self.upstream_base, consumers, cells);
+        }
+    }
+
+    /// The upstream view starts anew.
+    fn new_view(&mut self, generation: [u8; 16]) {
+        self.upstream_base = self.number;
+        self.upstream_generation = generation;
     }
 
     /// The take: what is marked so far belongs to it, what is marked from now on to the next. Adds one to [`History::number`].
@@ -106,6 +152,34 @@ impl History {
         marks.exchange();
         self.number += 1;
         self.folded = false;
+    }
+
+    /// A consumer of this name has all changes up to take `base`: from now on, and as long as it is set, a delta from there is exact
+    /// if it is now. At most 16 names.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConsumerError`]; nothing changed.
+    pub fn set_consumer(&mut self, name: &[u8; 64], base: u64) -> Result<(), ConsumerError> {
+        if base > self.number {
+            return Err(ConsumerError::Number);
+        }
+        self.consumers.set(name, base)
+    }
+
+    /// The base of a consumer.
+    pub fn consumer(&self, name: &[u8; 64]) -> Option<u64> {
+        self.consumers.get(name)
+    }
+
+    /// Forgets a consumer. Whether there was one.
+    pub fn remove_consumer(&mut self, name: &[u8; 64]) -> bool {
+        self.consumers.remove(name)
+    }
+
+    /// The consumer at a place in the list of all, with its base.
+    pub fn consumer_at(&self, index: usize) -> Option<(&[u8; 64], u64)> {
+        self.consumers.at(index)
     }
 
     /// Number of takes in this generation; the number of the last take.
@@ -195,7 +269,7 @@ impl History {
 
     /// Bytes of memory allocated.
     pub fn memory_bytes(&self) -> usize {
-        self.cells.memory_bytes() + self.ranks.memory_bytes()
+        self.cells.memory_bytes() + self.ranks.memory_bytes() + self.consumers.memory_bytes()
     }
 
     /// The blocks of word `word` that changed after take `base`, which is below `number`.

@@ -34,9 +34,11 @@
 //! before that base. It never misses one, and never names a block that was not written in this generation.
 
 mod cells;
+mod consumers;
 mod history;
 mod marks;
 mod ranks;
 
+pub use consumers::ConsumerError;
 pub use history::{History, Upstream};
 pub use marks::Marks;

@@ -4,13 +4,14 @@
 use alloc::vec::Vec;
 
 use super::cells::Cells;
+use super::consumers::Consumers;
 use crate::fallible::{bytes, place};
 use crate::NoMemory;
 
 /// Ranks, with rank 0.
 const RANKS: usize = 256;
-/// How many of the oldest ranks become one when all are in use: a pass over the cells then serves that many takes.
-const MERGED: usize = 64;
+/// How many ranks become free when all are in use: a pass over the cells then serves that many takes.
+const MERGED: usize = 63;
 
 /// The change number of each rank.
 ///
@@ -51,41 +52,69 @@ impl Ranks {
         self.exact_above
     }
 
-    /// The rank of `number`, the highest so far. Renumbers `cells` when the ranks have run out; numbers above `keep`, of which
-    /// there are at most 253, stay apart.
-    pub(super) fn rank_of(&mut self, number: u64, keep: u64, cells: &mut Cells) -> u8 {
+    /// The rank of `number`, the highest so far. `None` if all ranks are taken by others.
+    pub(super) fn rank_of(&mut self, number: u64) -> Option<u8> {
         if self.numbers.last() != Some(&number) {
             if self.numbers.len() == RANKS {
-                self.renumber(keep, cells);
+                return None;
             }
             place(&mut self.numbers, number);
         }
-        u8::try_from(self.numbers.len() - 1).unwrap_or(u8::MAX)
+        u8::try_from(self.numbers.len() - 1).ok()
     }
 
-    fn renumber(&mut self, keep: u64, cells: &mut Cells) {
+    /// Drops the ranks that no cell has. If there are none, merges the oldest ones towards the newer number, as far as the number is at most `keep`
+    /// and no consumer's base lies between.
+    pub(super) fn make_room(&mut self, keep: u64, consumers: &Consumers, cells: &mut Cells) {
         let used = cells.used();
         let unused = used.iter().skip(1).any(|used| !used);
-        // Ranks below `merged` become one, that of the youngest of them.
-        let old = self.numbers.partition_point(|number| *number <= keep);
-        let merged = if unused { 1 } else { old.min(1 + MERGED) };
-        let mut to = [0; RANKS];
-        let mut next: u8 = 0;
-        let mut kept = 1;
-        for rank in 1..self.numbers.len() {
-            if used[rank] {
-                if rank == 1 || rank >= merged {
-                    next += 1;
-                    kept = usize::from(next) + 1;
-                }
-                to[rank] = next;
-                self.numbers[usize::from(next)] = self.numbers[rank];
+        let most = if unused { RANKS } else { RANKS - MERGED };
+        self.renumber(most, &used, keep, consumers, cells);
+    }
+
+    /// Drops and merges until ranks need a bit less than they do.
+    pub(super) fn make_narrow(&mut self, keep: u64, consumers: &Consumers, cells: &mut Cells) {
+        let most = self.numbers.len().next_power_of_two() / 2;
+        // One less, for the rank that is to be added.
+        self.renumber(most - 1, &cells.used(), keep, consumers, cells);
+    }
+
+    /// Bits that a rank needs.
+    pub(super) fn bits(&self) -> u32 {
+        self.numbers.len().next_power_of_two().trailing_zeros()
+    }
+
+    /// Leaves `most` ranks, if that many can be dropped or merged.
+    fn renumber(
+        &mut self,
+        most: usize,
+        used: &[bool; RANKS],
+        keep: u64,
+        consumers: &Consumers,
+        cells: &mut Cells,
+    ) {
+        let live = 1 + used.iter().skip(1).filter(|used| **used).count();
+        let mut excess = live.saturating_sub(most);
+        let (mut to, mut last) = ([0; RANKS], 0);
+        let mut rank: u8 = 0;
+        for old in 1..self.numbers.len() {
+            if !used[old] {
+                continue;
             }
+            let number = self.numbers[old];
+            let apart = last == 0 || number > keep || consumers.between(self.numbers[last], number);
+            if excess > 0 && !apart {
+                // Both have the newer number from now on.
+                excess -= 1;
+                self.exact_above = self.exact_above.max(number);
+            } else {
+                last += 1;
+                rank = rank.saturating_add(1);
+            }
+            self.numbers[last] = number;
+            to[old] = rank;
         }
-        if merged > 2 {
-            self.exact_above = self.numbers[1];
-        }
-        self.numbers.truncate(kept);
+        self.numbers.truncate(last + 1);
         cells.renumber(&to);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The difference storage: where saved blocks are put.
 
+mod rate;
 mod space;
 
 pub use space::{StoreSpace, MAX_SLOTS};

@@ -89,6 +89,20 @@ impl World {
         }
     }
 
+    /// A named reader has read all changes of a device.
+    pub(super) fn consume(&mut self, x: usize, which: usize) {
+        let at = x % self.devices.len();
+        let device = &mut self.devices[at];
+        let (name, base) = ((which % 4) as u8, device.history.number());
+        let memory = &mut self.no_memory;
+        let set = super::writes::call(memory, || device.history.set_consumer(&[name; 64], base));
+        if set.is_ok() {
+            device.consumers.retain(|(other, _)| *other != name);
+            device.consumers.push((name, base));
+            note!(self, "consumer {name} of device {at} has read up to {base}");
+        }
+    }
+
     /// Compares the changes since one of the last takes of a device with the plain copies, and those since any take with what was marked.
     pub(super) fn compare_changes(&mut self, x: usize, back: usize) -> Check {
         let at = x % self.devices.len();
@@ -112,6 +126,9 @@ impl World {
         device.compare_marks(at, *base, &found)?;
         let base = back as u64 * 37 % (changes.number + 1);
         device.compare_marks(at, base, &device.delta(base))?;
+        for (_, base) in &device.consumers {
+            device.compare_marks(at, *base, &device.delta(*base))?;
+        }
         for (block, taken) in (0..).zip(&changes.taken) {
             let byte = device.history.upstream_byte(&device.marks, block);
             violation(
@@ -141,7 +158,8 @@ impl Device {
 
     /// Compares a delta with the plain list of marks.
     fn compare_marks(&self, at: usize, base: u64, found: &[bool]) -> Check {
-        let least = if self.history.exact_from() <= base {
+        let named = self.consumers.iter().any(|(_, other)| *other == base);
+        let least = if named || self.history.exact_from() <= base {
             base
         } else {
             0

@@ -82,6 +82,8 @@ struct Device {
     waiting: Vec<u64>,
     /// Ranges of a storage: not copied.
     excluded: Vec<BlockRange>,
+    /// Readers of changes, by the number that their name is made of, with their bases.
+    consumers: Vec<(u8, u64)>,
     marks: Marks,
     history: History,
     changes: Changes,
@@ -210,6 +212,7 @@ impl World {
             Op::BadIo => self.bad_io = true,
             Op::Burst => self.burst(x, y, z),
             Op::Changes => self.compare_changes(x, y)?,
+            Op::Consume => self.consume(x, y),
         }
         self.check_bounds()
     }

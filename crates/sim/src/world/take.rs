@@ -9,7 +9,7 @@ use super::chain::{Bits, Chain, ChainId, Level};
 use super::changes::Changes;
 use super::oracle::Oracle;
 use super::writes::{call, violation};
-use super::{Check, Device, FRESH, Member, Serial, Snapshot, State, World, note};
+use super::{BLOCK, Check, Device, FRESH, Member, Serial, Snapshot, State, World, note};
 
 /// How far the take under way is.
 enum Stage {
@@ -44,6 +44,7 @@ impl Device {
             counted: 0,
             waiting: Vec::new(),
             excluded: Vec::new(),
+            consumers: Vec::new(),
             marks,
             history,
             changes,
@@ -283,9 +284,8 @@ impl World {
                     oracle.freed(block as usize);
                 });
             }
-            chain
-                .tally
-                .new_epoch(device.disk.len().div_ceil(super::BLOCK));
+            let blocks = device.disk.len().div_ceil(BLOCK);
+            chain.tally.new_epoch(blocks, &device.excluded);
             (member.oracle, member.epoch) = (oracle, Some(epoch));
         }
         snapshot.state = State::Taken;

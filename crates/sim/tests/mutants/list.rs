@@ -12,6 +12,8 @@ pub(crate) struct Mutant {
 
 const MARKS: &str = "core/src/cbt/marks.rs";
 const HISTORY: &str = "core/src/cbt/history.rs";
+const CELLS: &str = "core/src/cbt/cells.rs";
+const CONSUMERS: &str = "core/src/cbt/consumers.rs";
 const RANKS: &str = "core/src/cbt/ranks.rs";
 const SAVED: &str = "core/src/cow/saved.rs";
 const ENTRY: &str = "core/src/cow/map/entry.rs";
@@ -68,8 +70,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "the fold takes the number of the next take",
         &[(
             HISTORY,
-            ".rank_of(self.number, ",
-            ".rank_of(self.number + 1, ",
+            "self.ranks.rank_of(self.number)",
+            "self.ranks.rank_of(self.number + 1)",
         )],
     ),
     mutant(
@@ -84,8 +86,40 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "merged ranks take the older number",
         &[(
             RANKS,
-            "if rank == 1 || rank >= merged {",
-            "if rank >= merged {",
+            "self.exact_above = self.exact_above.max(number);",
+            "self.exact_above = self.exact_above.max(number);\n to[old] = rank;\n continue;",
+        )],
+    ),
+    mutant(
+        "ranks are merged over a consumer's base",
+        &[(
+            RANKS,
+            " || consumers.between(self.numbers[last], number)",
+            "",
+        )],
+    ),
+    mutant(
+        "a base counts as between when it is the newer number",
+        &[(
+            CONSUMERS,
+            "older <= base && base < newer",
+            "older < base && base <= newer",
+        )],
+    ),
+    mutant(
+        "a rank is compared without its highest plane",
+        &[(
+            CELLS,
+            "for (bit, plane) in planes.iter().enumerate().rev() {",
+            "for (bit, plane) in planes.iter().enumerate().rev().skip(1) {",
+        )],
+    ),
+    mutant(
+        "a wider page forgets what it had",
+        &[(
+            CELLS,
+            "to.zip(planes.word(word)).for_each(|(to, from)| *to = *from);",
+            "let _ = (to, planes);",
         )],
     ),
     // ---- saved bits, map, store ----
