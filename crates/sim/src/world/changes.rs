@@ -38,10 +38,12 @@ impl Changes {
         self.pending[start / self.block..=(start + sectors - 1) / self.block].fill(true);
     }
 
-    pub(super) fn prepare(&mut self, _ready: bool) {
-        if self.number - self.upstream_base == 255 {
+    /// The byte map may begin anew: after 255 takes it has to.
+    pub(super) fn prepared(&mut self, anew: bool) -> bool {
+        if anew {
             self.upstream_base = self.number;
         }
+        self.number - self.upstream_base < 255
     }
 
     pub(super) fn take(&mut self, disk: &[Content]) {

@@ -245,13 +245,14 @@ impl World {
     /// Whether the device's history is ready for a take.
     pub(super) fn prepare(&mut self, device: usize) -> bool {
         let device = &mut self.devices[device];
-        let mut id = [0; 16];
+        let mut id = [1; 16];
         id[..8].copy_from_slice(&device.history.number().to_le_bytes());
         let memory = self.no_memory.take();
         let ready =
             crate::alloc::failing(memory, || device.history.prepare(&device.marks, id)).is_ok();
-        device.changes.prepare(ready);
-        ready
+        let anew = device.history.upstream().generation == id;
+        let counts = device.changes.prepared(anew);
+        ready && counts
     }
 
     /// The instant of the take: no write to any of the devices is in flight.
