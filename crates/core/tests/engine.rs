@@ -140,7 +140,7 @@ fn drive(
                 *slot += u64::from(blocks);
             }
             Action::Release { token } => released.push(token),
-            Action::FreeCopy { .. } | Action::FreeEpoch { .. } | Action::ImageWrite { .. } => {}
+            _ => {}
         }
     }
     (reads, stores, released)

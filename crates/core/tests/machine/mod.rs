@@ -252,6 +252,10 @@ impl Machine {
                 let (epoch, range) = self.image_writes.remove(&token).expect("told once");
                 self.io.push(Io::ImageWrite(token, epoch, range));
             }
+            Action::Resume => {
+                let saved = &self.levels.last().unwrap().saved;
+                self.engine.resume(saved).unwrap();
+            }
             Action::FreeEpoch { epoch } => {
                 let at = self.level(epoch);
                 let older = self.levels[..at].iter().any(|level| level.live);

@@ -84,6 +84,17 @@ impl World {
                     format!("{copy:?} is freed twice")
                 })?;
             }
+            Action::Resume => {
+                let saved = &chain
+                    .levels
+                    .last()
+                    .ok_or("no take, and a chain goes on")?
+                    .saved;
+                let result = call(&mut self.no_memory, || chain.engine.resume(saved));
+                if let Err(lost) = result {
+                    self.fail(id, &lost.to_string())?;
+                }
+            }
             Action::FreeEpoch { epoch } => {
                 let place = chain.levels.iter().position(|level| level.epoch == epoch);
                 let place = place.ok_or("an epoch is freed twice")?;

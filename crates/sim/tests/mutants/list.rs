@@ -326,10 +326,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "dropped copies keep their room in the pool",
+        &[(CHAIN, "self.pool_used -= dropped;", "")],
+    ),
+    mutant(
+        "room that the end of a snapshot made is given to nobody",
         &[(
             CHAIN,
-            "self.pool_used -= self.copies.drop_before(oldest);",
-            "self.copies.drop_before(oldest);",
+            "self.resume |= dropped > 0 && self.held.most_starved().is_some();",
+            "",
         )],
     ),
     mutant(

@@ -143,6 +143,8 @@ pub enum Action {
         /// The write.
         token: Token,
     },
+    /// Call [`Engine::resume`](super::Engine::resume): there is room for writes that wait for it.
+    Resume,
     /// Nobody looks at the blocks of this epoch any more: its [`Saved`](crate::cow::Saved), and the slots of its batches, may go. Not told of those
     /// that are left when the last snapshot ends, or all fail.
     FreeEpoch {

@@ -19,7 +19,7 @@ use crate::cow::saved::{Saved, SavedPage};
 use crate::fallible::{place, push, reserve};
 use crate::{BlockRange, NoMemory};
 
-use super::{Engine, Epoch, Source};
+use super::{Engine, Epoch, Lost, Source};
 
 /// What there is for one epoch.
 #[derive(Default)]
@@ -123,8 +123,22 @@ impl Engine {
             self.fail(saved);
             return true;
         };
-        self.pool_used -= self.copies.drop_before(oldest);
+        let dropped = self.copies.drop_before(oldest);
+        self.pool_used -= dropped;
+        self.resume |= dropped > 0 && self.held.most_starved().is_some();
         false
+    }
+
+    /// Plans for held writes that waited for room which the end of a snapshot has made: [`Action::Resume`](super::Action::Resume).
+    ///
+    /// # Errors
+    ///
+    /// No memory: the caller calls [`Engine::fail`].
+    pub fn resume<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>) -> Result<(), Lost> {
+        if self.failed {
+            return Ok(());
+        }
+        self.plan(saved)
     }
 
     /// The snapshots' epochs, oldest first.

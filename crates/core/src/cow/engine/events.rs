@@ -128,6 +128,9 @@ impl Engine {
         if self.failed {
             return None;
         }
+        if core::mem::take(&mut self.resume) {
+            return Some(Action::Resume);
+        }
         if let Some(copy) = self.copies.pop_planned() {
             let range = self.copies.get(copy).range();
             self.stats.copy_reads += 1;

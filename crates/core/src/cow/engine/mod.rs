@@ -84,6 +84,8 @@ pub struct Engine {
     pool_used: u32,
     /// The starved write whose turn it is, and the blocks planned in this turn.
     turn: (u32, u32),
+    /// The end of a snapshot has made room in the pool.
+    resume: bool,
     failed: bool,
     stats: Stats,
 }
@@ -113,6 +115,7 @@ impl Engine {
             batches_in_flight: 0,
             pool_used: 0,
             turn: (0, 0),
+            resume: false,
             failed: false,
             stats: Stats::default(),
         })
