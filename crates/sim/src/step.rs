@@ -119,7 +119,8 @@ fn config(random: &mut Random) -> Config {
         between(1, most) as usize
     };
     let devices = (0..3).map(|_| size()).collect::<Vec<_>>();
-    let devices = devices[..between(1, 3) as usize].to_vec();
+    // Half of the worlds have one device, and so the longest chains.
+    let devices = devices[..between(0, 3).saturating_sub(between(0, 1)).max(1) as usize].to_vec();
     let pool = [1, 3, 16, 64, 300][between(0, 4) as usize];
     let limits = Limits {
         copy_blocks: [between(1, 8), 64][between(0, 3) as usize / 3] as u32,
@@ -132,7 +133,7 @@ fn config(random: &mut Random) -> Config {
             Policy::Hold
         },
     };
-    let capacity = [0, 8, 40, 200][between(0, 3) as usize];
+    let capacity = [0, 8, 40, 200, 1000, 2000][between(0, 5) as usize];
     let store = (capacity, capacity + between(0, 1) * 100);
     Config {
         devices,
@@ -140,7 +141,7 @@ fn config(random: &mut Random) -> Config {
         limits,
         store,
         portion: between(0, 12),
-        snapshots: between(1, 5) as usize,
+        snapshots: between(1, 8) as usize,
     }
 }
 
@@ -152,11 +153,11 @@ fn weights(random: &mut Random) -> Weights {
         (Op::Submit, 60),
         (Op::Tear, random.between(0, 40)),
         (Op::Complete, random.between(10, 60)),
-        (Op::Work, random.between(20, 80)),
-        (Op::Take, random.between(1, 4)),
-        (Op::TakeStep, 20),
+        (Op::Work, mostly(random, (20, 80), 4)),
+        (Op::Take, mostly(random, (1, 4), 10)),
+        (Op::TakeStep, 40),
         (Op::TakeTimeout, random.between(0, 1)),
-        (Op::Destroy, random.between(0, 2)),
+        (Op::Destroy, mostly(random, (0, 2), 8)),
         (Op::ImageRead, random.between(0, 20)),
         (Op::ImageWrite, random.between(0, 8)),
         (Op::ImageZero, random.between(0, 3)),
@@ -174,4 +175,13 @@ fn weights(random: &mut Random) -> Weights {
         (Op::Changes, random.between(0, 3)),
         (Op::Consume, random.between(0, 1)),
     ]
+}
+
+/// A number of `from..=to`, but `other` in one world of four.
+fn mostly(random: &mut Random, (from, to): (u64, u64), other: u64) -> u64 {
+    if random.between(0, 3) == 0 {
+        other
+    } else {
+        random.between(from, to)
+    }
 }

@@ -62,7 +62,6 @@ fn everything_happens() {
         "cannot be read",
         "grows by",
         "FreeEpoch",
-        "Resume",
         "were free",
         "has read up to",
         "ahead of writes",

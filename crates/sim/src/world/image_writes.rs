@@ -92,7 +92,14 @@ impl World {
             };
             let (block, within) = (place / BLOCK, place % BLOCK);
             let most = (within + end - place).div_ceil(BLOCK) as u64;
-            let (over, run) = chain.engine.over(epoch, block as u64, most);
+            let (over, mut run) = chain.engine.over(epoch, block as u64, most);
+            // Whatever has no slots gets them in one go.
+            while !matches!(over, Over::Slot(_)) && run < most {
+                match chain.engine.over(epoch, block as u64 + run, most - run) {
+                    (Over::Slot(_), _) => break,
+                    (_, more) => run += more,
+                }
+            }
             let last = (block + run as usize) * BLOCK;
             let length = last.min(end) - place;
             let partial = within > 0 || length < BLOCK.min(total - place);

@@ -298,7 +298,11 @@ impl World {
     pub(super) fn destroy_some(&mut self, which: usize) -> Check {
         let taking = self.take.as_ref().map(|take| take.serial);
         let of = self.snapshots.len().max(1);
-        let snapshot = self.snapshots.get(which % of);
+        // Those that are lost go first, mostly.
+        let lost = |snapshot: &Snapshot| snapshot.members.iter().any(|member| member.lost);
+        let lost = self.snapshots.iter().find(|snapshot| lost(snapshot));
+        let lost = lost.filter(|_| !(which / 16).is_multiple_of(4));
+        let snapshot = lost.or(self.snapshots.get(which % of));
         let Some(snapshot) = snapshot.filter(|snapshot| Some(snapshot.serial) != taking) else {
             return Ok(());
         };

@@ -329,14 +329,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[(CHAIN, "self.pool_used -= dropped;", "")],
     ),
     mutant(
-        "room that the end of a snapshot made is given to nobody",
-        &[(
-            CHAIN,
-            "self.resume |= dropped > 0 && self.held.most_starved().is_some();",
-            "",
-        )],
-    ),
-    mutant(
         "the last end does not let writers go",
         &[(
             CHAIN,

@@ -4,7 +4,7 @@
 //! A copy that is planned for a held write may take in blocks beside it that nobody has written yet, within the aligned [`WINDOW`] of 64 blocks (256 KiB):
 //!
 //! - **dense**: of an aligned neighbourhood of 8 to 64 blocks a quarter was written, and four blocks at least. The copy takes in the gap that it lies in,
-//!   so that the copies of a stream have 1, 1, 1, 1, 4, 8, 48 blocks;
+//!   so that the copies of a stream have 1, 1, 1, 1, 12, 48 blocks;
 //! - **stream**: it begins a window, and at least four blocks just before were all written. The copy becomes as long as they are.
 //!
 //! Which blocks were written is told by two bits of each: saved, and copied ahead but not written since; a look at one or two words.
