@@ -238,7 +238,16 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
 
     fn make_pages(&self, cells: &[C], range: BlockRange) -> Result<(), NoMemory> {
         let range = range.clip(self.blocks);
-        for page in range.start / PAGE_BLOCKS..range.end().div_ceil(PAGE_BLOCKS) {
+        let (first, last) = (range.start / PAGE_BLOCKS, range.end().div_ceil(PAGE_BLOCKS));
+        if first + 1 == last
+            && cells
+                .get(index(first))
+                .is_some_and(|cell| cell.get().is_some())
+        {
+            // Nearly always.
+            return Ok(());
+        }
+        for page in first..last {
             let Some(cell) = cells.get(index(page)) else {
                 continue;
             };

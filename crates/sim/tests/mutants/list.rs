@@ -148,8 +148,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a write is released before its copy is read",
         &[(
             PLAN,
-            "held.waiting = true;",
-            "if copy % 2 == 1 {\n held.done += 1;\n continue;\n }\n held.waiting = true;",
+            "if let (Some(Place::Copy(copy)), _) = self.top.map.find(held.done, 1) {",
+            "if let (Some(Place::Copy(copy)), _) = self.top.map.find(held.done, 1) {\n if copy % 2 == 1 {\n held.done += 1;\n continue;\n }",
         )],
     ),
     mutant(

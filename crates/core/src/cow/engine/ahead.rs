@@ -13,8 +13,7 @@
 //!
 //! At every moment, for any load: `copied <= 1.25 * needed + 64`, where *needed* are the blocks that were copied for a held write, and those that
 //! were copied ahead and written since. For `copied = needed + idle`, and blocks are copied ahead only while `idle`, with them, stays within
-//! `needed / 4 + 64`; afterwards `idle` only falls and `needed` only rises. Where copying ahead does not pay, it ends sooner: `idle` also stays
-//! within 64 blocks and twice what was of use so far.
+//! `needed / 4 + 64`; afterwards `idle` only falls and `needed` only rises.
 
 use super::Engine;
 use crate::cow::lazy::LazyCell;
@@ -68,7 +67,7 @@ impl Ahead {
     fn allowance(&self, demanded: u64) -> u64 {
         let (used, idle) = (self.used(), self.planned - self.used());
         let needed = self.demanded + demanded + used;
-        (FREE + (needed / SHARE).min(2 * used)).saturating_sub(idle)
+        (FREE + needed / SHARE).saturating_sub(idle)
     }
 }
 

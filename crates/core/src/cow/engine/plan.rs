@@ -85,7 +85,11 @@ impl Engine {
                 break Served::Turn;
             }
             let most = left.min(room).min(MAX_RUN);
-            let run = saved.clear_run(at, near.gap().min(most));
+            // The block itself is clear.
+            let run = match near.gap().min(most) {
+                1 => 1,
+                most => saved.clear_run(at, most),
+            };
             match self.copy(
                 saved,
                 &near,
@@ -94,8 +98,12 @@ impl Engine {
                     count: run,
                 },
             ) {
-                Ok(count) => {
-                    self.held.get(id).planned += count;
+                Ok((copy, count)) => {
+                    let held = self.held.get(id);
+                    held.planned += count;
+                    if held.done == at && !held.waiting {
+                        self.wait_for(copy, id);
+                    }
                     self.turn.1 += small(count);
                 }
                 Err(NoMemory) if self.pool_used > 0 => {
@@ -123,13 +131,18 @@ impl Engine {
             }
             // Else it is starved: its turn comes.
             if let (Some(Place::Copy(copy)), _) = self.top.map.find(held.done, 1) {
-                held.waiting = true;
-                let readers = &mut self.copies.get(copy).readers;
-                readers.push(&mut self.held.slab, id);
+                self.wait_for(copy, id);
             }
             return;
         }
         self.held.release(id);
+    }
+
+    /// The held write waits until the copy is in memory.
+    fn wait_for(&mut self, copy: u32, id: u32) {
+        self.held.get(id).waiting = true;
+        let readers = &mut self.copies.get(copy).readers;
+        readers.push(&mut self.held.slab, id);
     }
 
     /// Whether the starved write has had its turn, and others wait for theirs.
@@ -144,8 +157,8 @@ impl Engine {
         over && self.held.many_starved()
     }
 
-    /// Plans a copy of blocks of `range`, which are on the origin alone, from the first on, and says of how many; `near` is of the first. Nothing
-    /// changes without memory.
+    /// Plans a copy of blocks of `range`, which are on the origin alone, from the first on: which copy, and of how many; `near` is of the first.
+    /// Nothing changes without memory.
     ///
     /// A copy that is planned next to it, and not asked for yet, grows instead: adjacent writes become one large read. Otherwise it may be
     /// extended, see `ahead.rs`.
@@ -154,7 +167,7 @@ impl Engine {
         saved: &Saved<C>,
         near: &Near,
         range: BlockRange,
-    ) -> Result<u64, NoMemory> {
+    ) -> Result<(u32, u64), NoMemory> {
         let start = range.start;
         let range = one_run(start, range.count.min(u64::from(self.limits.copy_blocks)));
         if let Some((before, free)) = self.growable(near.before()) {
@@ -163,7 +176,7 @@ impl Engine {
             self.top.map.grow_before(near, count);
             self.copies.get(before).count += small(count);
             self.count_planned(count, 0);
-            return Ok(count);
+            return Ok((before, count));
         }
         let behind = self.growable(near.after(range.count));
         if let Some((behind, _)) = behind.filter(|(_, free)| *free >= range.count) {
@@ -173,7 +186,7 @@ impl Engine {
             copy.start = start;
             copy.count += small(range.count);
             self.count_planned(range.count, 0);
-            return Ok(range.count);
+            return Ok((behind, range.count));
         }
         let Some(id) = self.copies.next_free() else {
             return Err(NoMemory);
@@ -199,7 +212,7 @@ impl Engine {
             });
         }
         self.count_planned(range.count, left + right);
-        Ok(range.count)
+        Ok((id, range.count))
     }
 
     /// So many blocks were planned for writes that are held, and ahead of writes.

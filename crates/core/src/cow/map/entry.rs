@@ -39,6 +39,15 @@ impl Entry {
         Self(entry << VALUE_BITS | value)
     }
 
+    /// All entries that start at or before `at` are less than this, all others are not.
+    pub(super) fn first_behind(at: u64) -> Self {
+        // `at` is a block of the group; behind the last one nothing starts.
+        Self(match (at + 1) >> START_BITS {
+            0 => (at + 1) << (64 - START_BITS),
+            _ => u64::MAX,
+        })
+    }
+
     pub(super) fn start(self) -> u64 {
         self.0 >> (64 - START_BITS)
     }
@@ -72,13 +81,16 @@ impl Entry {
 
     /// Both runs as one, if `next` lies behind this one on the device, and in the store or in nothing.
     pub(super) fn joined(self, next: Self) -> Option<Self> {
+        // Nearly always, where writes are scattered.
+        if self.end() != next.start() {
+            return None;
+        }
         let follows = match (self.place(), next.place()) {
             (Place::Stored(slot), Place::Stored(next_slot)) => slot + self.len() == next_slot,
             (Place::Zero, Place::Zero) => true,
             _ => false,
         };
         let len = self.len() + next.len();
-        let joins = follows && self.end() == next.start() && len <= MAX_RUN;
-        joins.then(|| Self::new(self.start(), len, self.place()))
+        (follows && len <= MAX_RUN).then(|| Self::new(self.start(), len, self.place()))
     }
 }

@@ -56,12 +56,17 @@ pub(super) struct Group {
 impl Group {
     /// Looks for block `at`: two binary searches.
     pub(super) fn spot(&self, at: u64) -> Spot {
-        let leaf = self
-            .leaves
-            .partition_point(|leaf| leaf.first <= at)
-            .saturating_sub(1);
+        let leaf = match self.leaves.len() {
+            0 | 1 => 0,
+            _ => self
+                .leaves
+                .partition_point(|leaf| leaf.first <= at)
+                .saturating_sub(1),
+        };
         let entries = self.leaves.get(leaf).map_or(&[][..], |leaf| &leaf.entries);
-        let behind = entries.partition_point(|entry| entry.start() <= at);
+        // Entries sort by their start, so that a comparison needs no unpacking.
+        let limit = Entry::first_behind(at);
+        let behind = entries.partition_point(|entry| *entry < limit);
         let slot = behind.saturating_sub(1);
         let next = || self.leaves.get(leaf + 1)?.entries.first();
         Spot {
