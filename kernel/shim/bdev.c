@@ -142,6 +142,11 @@ u32 bsk_bdev_logical(void *bdev)
 	return bdev_logical_block_size(bdev);
 }
 
+u32 bsk_bdev_dma(void *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
 u32 bsk_bdev_major(void *bdev)
 {
 	return MAJOR(((struct block_device *)bdev)->bd_dev);

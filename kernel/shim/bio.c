@@ -46,3 +46,8 @@ void bsk_bio_end(struct bio *bio, int err)
 		bio->bi_status = errno_to_blk_status(err);
 	bio_endio(bio);
 }
+
+void bsk_bio_link(struct bio *bio, struct bio *next)
+{
+	bio->bi_next = next;
+}

@@ -56,21 +56,13 @@ void bsk_disk_exit(void)
 	ida_destroy(&bsk_disk_ids);
 }
 
-/* A request to the image becomes one to the origin or to the storage: it must suit both. */
-static struct gendisk *alloc(struct block_device *origin, struct block_device *store)
+static struct gendisk *alloc(struct block_device *origin, unsigned int logical, unsigned int dma)
 {
-	unsigned int logical = bdev_logical_block_size(origin);
-	unsigned int physical = bdev_physical_block_size(origin);
-	unsigned int dma = bdev_dma_alignment(origin);
+	unsigned int physical = max(bdev_physical_block_size(origin), logical);
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
 	struct gendisk *disk;
 #endif
 
-	if (store) {
-		logical = max_t(unsigned int, logical, bdev_logical_block_size(store));
-		dma |= bdev_dma_alignment(store);
-	}
-	physical = max(physical, logical);
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 	{
 	struct queue_limits lim = {
@@ -79,6 +71,9 @@ static struct gendisk *alloc(struct block_device *origin, struct block_device *s
 		.dma_alignment = dma,
 		.max_hw_sectors = 8192,
 		.io_opt = 1 << 20,
+		.max_hw_discard_sectors = UINT_MAX >> SECTOR_SHIFT,
+		.max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT,
+		.discard_granularity = PAGE_SIZE,
 	};
 
 	return blk_alloc_disk(&lim, NUMA_NO_NODE);
@@ -92,12 +87,15 @@ static struct gendisk *alloc(struct block_device *origin, struct block_device *s
 	blk_queue_dma_alignment(disk->queue, dma);
 	blk_queue_max_hw_sectors(disk->queue, 8192);
 	blk_queue_io_opt(disk->queue, 1 << 20);
+	blk_queue_max_discard_sectors(disk->queue, UINT_MAX >> SECTOR_SHIFT);
+	blk_queue_max_write_zeroes_sectors(disk->queue, UINT_MAX >> SECTOR_SHIFT);
+	disk->queue->limits.discard_granularity = PAGE_SIZE;
 	blk_queue_flag_set(QUEUE_FLAG_NONROT, disk->queue);
 	return disk;
 #endif
 }
 
-long bsk_disk_new(void *origin, void *store, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
+long bsk_disk_new(void *origin, u32 logical, u32 dma, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
 		  void (*release)(void *ctx), void **out)
 {
 	struct bsk_disk *d = kzalloc(sizeof(*d), GFP_KERNEL);
@@ -110,7 +108,7 @@ long bsk_disk_new(void *origin, void *store, u64 sectors, void *ctx, void (*subm
 		err = d->index;
 		goto free;
 	}
-	d->disk = alloc(origin, store);
+	d->disk = alloc(origin, logical, dma);
 	if (IS_ERR_OR_NULL(d->disk)) {
 		err = d->disk ? PTR_ERR(d->disk) : -ENOMEM;
 		goto id;

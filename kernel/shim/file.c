@@ -115,6 +115,14 @@ long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n)
 	return err;
 }
 
+long bsk_file_page(void *f, bool write, u64 pos, struct page *page)
+{
+	struct bio_vec bv;
+
+	bvec_set_page(&bv, page, PAGE_SIZE, 0);
+	return transfer(f, write, pos, &bv, 1, 0, PAGE_SIZE);
+}
+
 /* One bio_vec at a time: this path is for image requests that touch saved blocks. */
 long bsk_file_rw_bio(void *f, bool write, u64 pos, struct bio *bio, u32 from, u32 len)
 {

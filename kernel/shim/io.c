@@ -8,6 +8,7 @@
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/completion.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include "io.h"
@@ -42,10 +43,10 @@ static void bsk_io_end(struct bio *bio)
 	struct bsk_io *io = to_io(bio);
 	struct bsk_worker *w = io->worker;
 
-	/* See bsk_worker_stop: the worker may be done with us before the kick. */
+	/* See bsk_worker_stop: the worker may be done with us before the kick. Only the first of several kicks. */
 	rcu_read_lock();
-	llist_add(&io->node, &w->done);
-	bsk_worker_kick(w);
+	if (llist_add(&io->node, &w->done))
+		bsk_worker_kick(w);
 	rcu_read_unlock();
 }
 
@@ -66,8 +67,8 @@ struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vec
 	return io;
 }
 
-struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector,
-			    bool wait)
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, bool write,
+			    u64 sector, bool wait)
 {
 	struct bio *bio = bio_alloc_clone(bdev, src, (wait ? GFP_NOIO : GFP_NOWAIT) | __GFP_NOWARN, set);
 	struct bsk_io *io;
@@ -82,7 +83,7 @@ struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u3
 	bio->bi_iter.bi_size = len;
 	bio->bi_iter.bi_sector = sector;
 	/* Hints of the image's user must not change what this read is. */
-	bio->bi_opf = op_is_write(bio_op(src)) ? REQ_OP_WRITE : REQ_OP_READ;
+	bio->bi_opf = write ? REQ_OP_WRITE : REQ_OP_READ;
 	bio->bi_end_io = bsk_io_end;
 	return io;
 }
@@ -118,6 +119,48 @@ void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w)
 	io->worker = w;
 	submit_bio_noacct(&io->bio);
 	barrier();	/* no tail call: the hook knows us by the return address */
+}
+
+/* The first of a list that bsk_io_link made; the others behind it. */
+void bsk_io_submit_all(struct bsk_io *io, struct bsk_worker *w)
+{
+	struct blk_plug plug;
+
+	blk_start_plug(&plug);
+	while (io) {
+		struct bio *next = io->bio.bi_next;
+
+		io->bio.bi_next = NULL;
+		bsk_io_submit(io, w);
+		io = next ? to_io(next) : NULL;
+	}
+	blk_finish_plug(&plug);
+}
+
+void bsk_io_link(struct bsk_io *io, struct bsk_io *next)
+{
+	io->bio.bi_next = &next->bio;
+}
+
+struct bsk_io *bsk_io_linked(struct bsk_io *io)
+{
+	return io->bio.bi_next ? to_io(io->bio.bi_next) : NULL;
+}
+
+static void bsk_io_run_end(struct bio *bio)
+{
+	complete(bio->bi_private);
+}
+
+int bsk_io_run(struct bsk_io *io)
+{
+	DECLARE_COMPLETION_ONSTACK(done);
+
+	io->bio.bi_private = &done;
+	io->bio.bi_end_io = bsk_io_run_end;
+	submit_bio_noacct(&io->bio);
+	wait_for_completion_io(&done);
+	return bsk_io_status(io);
 }
 
 static void bsk_forward_end(struct bio *bio)

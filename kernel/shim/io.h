@@ -14,6 +14,7 @@ struct bsk_worker {
 	void (*run)(void *ctx);
 	void *ctx;
 	bool live;
+	atomic_t state;
 	struct bio *list[2];
 	struct llist_head done;
 };

@@ -3,6 +3,7 @@
 #include <linux/bio.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/mm.h>
 #include "snap.h"
 
 struct page *bsk_page_alloc(bool wait)
@@ -16,6 +17,21 @@ struct page *bsk_page_alloc(bool wait)
 void bsk_page_free(struct page *page)
 {
 	__free_page(page);
+}
+
+void bsk_page_get(struct page *page)
+{
+	get_page(page);
+}
+
+void bsk_page_zero(struct page *page, u32 at, u32 len)
+{
+	memset(page_address(page) + at, 0, len);
+}
+
+void bsk_page_copy(struct page *to, struct page *from)
+{
+	copy_page(page_address(to), page_address(from));
 }
 
 /* Walks len bytes of the bio from its byte `from`; the bio itself stays as it is. */
@@ -46,4 +62,13 @@ void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len
 		memcpy_to_bvec(&bv, page_address(page) + at);
 		at += bv.bv_len;
 	}
+}
+
+void bsk_bio_zero(struct bio *bio, u32 from, u32 len)
+{
+	struct bvec_iter it;
+	struct bio_vec bv;
+
+	bsk_for_each(bv, it, bio, from, len)
+		memzero_bvec(&bv);
 }

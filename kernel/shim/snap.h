@@ -53,6 +53,7 @@ void bsk_worker_stop(struct bsk_worker *w);		/* P: waits for a running one */
 void bsk_worker_free(struct bsk_worker *w);		/* P */
 void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
 struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */
+bool bsk_worker_empty(struct bsk_worker *w);		/* A: nothing on any list */
 struct bio *bsk_bio_next(struct bio *bio);		/* unlinks and returns the next */
 struct bsk_io *bsk_worker_done(struct bsk_worker *w);	/* completed own bios, oldest first */
 struct bsk_io *bsk_io_next(struct bsk_io *io);
@@ -61,9 +62,13 @@ void bsk_worker_exit(void);
 
 /* page.c */
 struct page *bsk_page_alloc(bool wait);			/* P if wait */
-void bsk_page_free(struct page *page);			/* A */
+void bsk_page_free(struct page *page);			/* A: gives a reference back */
+void bsk_page_get(struct page *page);			/* A: another reference */
+void bsk_page_zero(struct page *page, u32 at, u32 len);	/* A */
+void bsk_page_copy(struct page *to, struct page *from);	/* A */
 void bsk_page_from_bio(struct page *page, u32 at, struct bio *bio, u32 from, u32 len);	/* A */
 void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len);	/* A */
+void bsk_bio_zero(struct bio *bio, u32 from, u32 len);	/* A */
 
 /* bio.c: bios of others */
 u32 bsk_bio_op(const struct bio *bio);			/* A: 0 read, 1 write, 2 discard, 3 other with data range, 4 flush */
@@ -71,19 +76,25 @@ u64 bsk_bio_sector(const struct bio *bio);		/* A: as it stands in the bio */
 u64 bsk_bio_disk_sector(const struct bio *bio);		/* A: from the start of the disk */
 u64 bsk_bio_sectors(const struct bio *bio);		/* A */
 void bsk_bio_end(struct bio *bio, int err);		/* A */
+void bsk_bio_link(struct bio *bio, struct bio *next);	/* A */
 
 /* io.c: our own bios, with a tag; completion puts them on the worker's list */
 void *bsk_bioset_new(u32 pool);				/* P */
 void bsk_bioset_free(void *set);			/* P */
 /* wait: until others give theirs back */
 struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs, bool wait);	/* P; NULL */
-struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, u64 sector, bool wait); /* P; NULL */
+struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, bool write, u64 sector,
+			    bool wait); /* P; NULL */
 bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off);
 void bsk_io_tag(struct bsk_io *io, u64 a, u64 b);
 u64 bsk_io_tag_a(const struct bsk_io *io);
 u64 bsk_io_tag_b(const struct bsk_io *io);
+void bsk_io_link(struct bsk_io *io, struct bsk_io *next);	/* A: next is sent after io */
+struct bsk_io *bsk_io_linked(struct bsk_io *io);	/* A: the next, or NULL */
 int bsk_io_status(const struct bsk_io *io);
 void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w);	/* P */
+void bsk_io_submit_all(struct bsk_io *io, struct bsk_worker *w);	/* P: io and what is linked behind it, plugged */
+int bsk_io_run(struct bsk_io *io);			/* P: sends it and waits for its end; 0 or -errno */
 /* An image read sent whole to the origin; done(req, cookie, err) runs in the completion, A. false: no memory */
 bool bsk_io_forward(void *set, void *bdev, struct bio *req, void (*done)(void *cookie, struct bio *req, int err), void *cookie); /* P */
 void bsk_io_free(struct bsk_io *io);			/* A */
@@ -96,6 +107,7 @@ void *bsk_bdev_of(void *h);				/* the block_device of a handle */
 u64 bsk_bdev_sectors(void *bdev);			/* A */
 u64 bsk_bdev_sequence(void *bdev);			/* A: another number for another medium */
 u32 bsk_bdev_logical(void *bdev);
+u32 bsk_bdev_dma(void *bdev);				/* A: alignment of memory, as a mask */
 u32 bsk_bdev_major(void *bdev);
 u32 bsk_bdev_minor(void *bdev);
 u64 bsk_bdev_start(void *bdev);				/* A: first sector on the disk */
@@ -112,8 +124,15 @@ bool bsk_file_direct(void *f);				/* past the page cache: its I/O must suit the 
 bool bsk_file_same(void *a, void *b);			/* one file, opened twice */
 long bsk_file_allocate(void *f, u64 from, u64 len);	/* P */
 long bsk_file_write_pages(void *f, u64 pos, struct page **pages, u32 n);	/* P */
+long bsk_file_page(void *f, bool write, u64 pos, struct page *page);	/* P: one whole page */
 /* Transfers between the file and len bytes of bio from its byte `from`. */
 long bsk_file_rw_bio(void *f, bool write, u64 pos, struct bio *bio, u32 from, u32 len);	/* P */
+/* A file by its descriptor, pinned so that its extents stay; they begin on its device's page `start` and have `pages`. */
+long bsk_pin_new(int fd, void **out);			/* P: -EOPNOTSUPP and a word in the log where it cannot be */
+void bsk_pin_free(void *pin);				/* P */
+void *bsk_pin_bdev(void *pin);				/* the device that the extents are on */
+bool bsk_pin_same(void *pin, void *other);		/* A: one file */
+bool bsk_pin_extent(void *pin, u32 index, u64 *start, u64 *pages);	/* A: false past the last */
 void bsk_noio_begin(unsigned int *saved);		/* P: this task reclaims without I/O */
 void bsk_noio_end(unsigned int saved);
 void bsk_noreclaim_begin(unsigned int *saved);	/* P: this task does not reclaim, and may use the reserves */
@@ -121,8 +140,8 @@ void bsk_noreclaim_end(unsigned int saved);
 
 /* disk.c: an image's block device */
 void bsk_disk_exit(void);				/* P: waits for the last image to go */
-/* store: the device under the storage, or NULL */
-long bsk_disk_new(void *origin, void *store, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
+/* logical: bytes of a logical block; dma: alignment of memory, as a mask */
+long bsk_disk_new(void *origin, u32 logical, u32 dma, u64 sectors, void *ctx, void (*submit)(void *ctx, struct bio *bio),
 		  void (*release)(void *ctx), void **out);	/* P */
 long bsk_disk_add(void *disk);				/* P */
 void bsk_disk_del(void *disk, bool added);		/* P: del_gendisk, put; release(ctx) after the last user */

@@ -42,11 +42,19 @@ static void bsk_worker_later(struct work_struct *work)
 	bsk_worker_kick(container_of(to_delayed_work(work), struct bsk_worker, later));
 }
 
+/* What a kick finds; `live` decides besides. While it runs, a kick makes it run once more without the cost of queueing it. */
+enum { IDLE, QUEUED, RUNNING, AGAIN };
+
 static void bsk_worker_run(struct work_struct *work)
 {
 	struct bsk_worker *w = container_of(work, struct bsk_worker, work);
 
-	w->run(w->ctx);
+	do {
+		atomic_set(&w->state, RUNNING);
+		smp_mb();	/* pairs with bsk_worker_kick: what was pushed before a kick is seen by the run after it */
+		w->run(w->ctx);
+		cond_resched();
+	} while (smp_load_acquire(&w->live) && atomic_cmpxchg(&w->state, RUNNING, IDLE) != RUNNING);
 }
 
 struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx))
@@ -71,10 +79,24 @@ void bsk_worker_start(struct bsk_worker *w, void *ctx)
 
 void bsk_worker_kick(struct bsk_worker *w)
 {
+	int old;
+
+	smp_mb();	/* pairs with bsk_worker_run */
+	old = atomic_read(&w->state);
+	for (;;) {
+		if (old == QUEUED || old == AGAIN)
+			return;
+		if (atomic_try_cmpxchg(&w->state, &old, old == IDLE ? QUEUED : AGAIN))
+			break;
+	}
+	if (old != IDLE)
+		return;
 	/* The read side: see bsk_worker_stop. */
 	rcu_read_lock();
 	if (smp_load_acquire(&w->live))
 		queue_work(w->wq, &w->work);
+	else
+		atomic_set(&w->state, IDLE);
 	rcu_read_unlock();
 }
 
@@ -129,6 +151,11 @@ struct bio *bsk_worker_take(struct bsk_worker *w, u32 list)
 		bio = next;
 	}
 	return oldest;
+}
+
+bool bsk_worker_empty(struct bsk_worker *w)
+{
+	return !READ_ONCE(w->list[0]) && !READ_ONCE(w->list[1]) && llist_empty(&w->done);
 }
 
 struct bio *bsk_bio_next(struct bio *bio)

@@ -83,6 +83,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_free(w: *mut c_void);
     pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);
     pub(crate) fn bsk_worker_take(w: *mut c_void, list: u32) -> *mut c_void;
+    pub(crate) fn bsk_worker_empty(w: *mut c_void) -> bool;
     pub(crate) fn bsk_bio_next(bio: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_worker_done(w: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_io_next(io: *mut c_void) -> *mut c_void;
@@ -92,8 +93,12 @@ unsafe extern "C" {
     // page.c
     pub(crate) fn bsk_page_alloc(wait: bool) -> *mut c_void;
     pub(crate) fn bsk_page_free(page: *mut c_void);
+    pub(crate) fn bsk_page_get(page: *mut c_void);
+    pub(crate) fn bsk_page_zero(page: *mut c_void, at: u32, len: u32);
+    pub(crate) fn bsk_page_copy(to: *mut c_void, from: *mut c_void);
     pub(crate) fn bsk_page_from_bio(page: *mut c_void, at: u32, bio: *mut c_void, from: u32, len: u32);
     pub(crate) fn bsk_page_to_bio(page: *mut c_void, at: u32, bio: *mut c_void, to: u32, len: u32);
+    pub(crate) fn bsk_bio_zero(bio: *mut c_void, from: u32, len: u32);
 
     // bio.c
     pub(crate) fn bsk_bio_op(bio: *const c_void) -> u32;
@@ -101,6 +106,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_bio_disk_sector(bio: *const c_void) -> u64;
     pub(crate) fn bsk_bio_sectors(bio: *const c_void) -> u64;
     pub(crate) fn bsk_bio_end(bio: *mut c_void, err: c_int);
+    pub(crate) fn bsk_bio_link(bio: *mut c_void, next: *mut c_void);
 
     // io.c
     pub(crate) fn bsk_bioset_new(pool: u32) -> *mut c_void;
@@ -113,6 +119,7 @@ unsafe extern "C" {
         src: *mut c_void,
         from: u32,
         len: u32,
+        write: bool,
         sector: u64,
         wait: bool,
     ) -> *mut c_void;
@@ -120,8 +127,12 @@ unsafe extern "C" {
     pub(crate) fn bsk_io_tag(io: *mut c_void, a: u64, b: u64);
     pub(crate) fn bsk_io_tag_a(io: *const c_void) -> u64;
     pub(crate) fn bsk_io_tag_b(io: *const c_void) -> u64;
+    pub(crate) fn bsk_io_link(io: *mut c_void, next: *mut c_void);
+    pub(crate) fn bsk_io_linked(io: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_io_status(io: *const c_void) -> c_int;
     pub(crate) fn bsk_io_submit(io: *mut c_void, w: *mut c_void);
+    pub(crate) fn bsk_io_submit_all(io: *mut c_void, w: *mut c_void);
+    pub(crate) fn bsk_io_run(io: *mut c_void) -> c_int;
     pub(crate) fn bsk_io_forward(
         set: *mut c_void,
         bdev: *mut c_void,
@@ -139,6 +150,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_bdev_sectors(bdev: *mut c_void) -> u64;
     pub(crate) fn bsk_bdev_sequence(bdev: *mut c_void) -> u64;
     pub(crate) fn bsk_bdev_logical(bdev: *mut c_void) -> u32;
+    pub(crate) fn bsk_bdev_dma(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_major(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_minor(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_start(bdev: *mut c_void) -> u64;
@@ -154,7 +166,13 @@ unsafe extern "C" {
     pub(crate) fn bsk_file_same(a: *mut c_void, b: *mut c_void) -> bool;
     pub(crate) fn bsk_file_allocate(f: *mut c_void, from: u64, len: u64) -> c_long;
     pub(crate) fn bsk_file_write_pages(f: *mut c_void, pos: u64, pages: *const *mut c_void, n: u32) -> c_long;
+    pub(crate) fn bsk_file_page(f: *mut c_void, write: bool, pos: u64, page: *mut c_void) -> c_long;
     pub(crate) fn bsk_file_rw_bio(f: *mut c_void, write: bool, pos: u64, bio: *mut c_void, from: u32, len: u32) -> c_long;
+    pub(crate) fn bsk_pin_new(fd: c_int, out: *mut *mut c_void) -> c_long;
+    pub(crate) fn bsk_pin_free(pin: *mut c_void);
+    pub(crate) fn bsk_pin_bdev(pin: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_pin_same(pin: *mut c_void, other: *mut c_void) -> bool;
+    pub(crate) fn bsk_pin_extent(pin: *mut c_void, index: u32, start: *mut u64, pages: *mut u64) -> bool;
     pub(crate) fn bsk_noio_begin(saved: *mut c_uint);
     pub(crate) fn bsk_noio_end(saved: c_uint);
     pub(crate) fn bsk_noreclaim_begin(saved: *mut c_uint);
@@ -163,7 +181,8 @@ unsafe extern "C" {
     // disk.c
     pub(crate) fn bsk_disk_new(
         origin: *mut c_void,
-        store: *mut c_void,
+        logical: u32,
+        dma: u32,
         sectors: u64,
         ctx: *mut c_void,
         submit: unsafe extern "C" fn(*mut c_void, *mut c_void),

@@ -25,8 +25,11 @@
 #define TAKE 0x40105603u /* _IOW('V', 3, 16 bytes) */
 #define COLLECT 0x80105604u /* _IOR('V', 4, 16 bytes) */
 #define WAIT_EVENT 0x90005605u /* _IOR('V', 5, 4096 bytes) */
-#define OPEN 0xc0305641u /* _IOWR('V', 65, 48 bytes) */
-#define STAT 0xc0505642u /* _IOWR('V', 66, 80 bytes) */
+#define OPEN 0xc0305641u /* _IOWR('V', 65, 48 bytes): as it first was */
+#define OPEN_2 0xc0485641u /* _IOWR('V', 65, 72 bytes) */
+#define STAT 0xc0605642u /* _IOWR('V', 66, 96 bytes) */
+#define STORE_ADD 0xc0385644u /* _IOWR('V', 68, 56 bytes) */
+#define MEMBERS 0xc0205645u /* _IOWR('V', 69, 32 bytes) */
 
 struct attach { uint8_t name[32]; uint64_t opt; uint32_t optlen; };
 struct detach { uint8_t name[32]; };
@@ -40,18 +43,31 @@ struct range { uint64_t offset, count; };
 struct cbtdirty { uint32_t count; uint64_t ranges; };
 struct info { int32_t error; uint8_t image[32]; };
 struct open_ours { uint32_t size, flags, store, gate_ms; uint64_t limit, path; uint8_t id[16]; };
+struct open_2 {
+	struct open_ours first; uint32_t policy, pool_kib; int32_t fd; uint32_t extent_count; uint64_t extents;
+};
+struct store_add {
+	uint32_t size, kind; uint8_t id[16]; uint64_t limit, path; int32_t fd; uint32_t extent_count; uint64_t extents;
+};
+struct add { uint32_t size, flags; uint8_t id[16]; };
+struct free_space { uint32_t size, count; uint8_t id[16]; uint64_t extents, accepted; };
+struct consumer { uint32_t size, op; uint8_t name[64], generation[16]; uint64_t number; uint32_t index, reserved; };
+struct members { uint32_t size, count; uint8_t id[16]; uint64_t entries; };
+struct member { uint32_t major, minor; int32_t error; uint32_t flags; uint8_t image[32]; uint64_t number; };
 struct stat_ours {
 	uint32_t size, state; uint8_t id[16]; int32_t error; uint32_t devices;
-	uint64_t gate_ns, taken_ns, capacity, used, limit, memory;
+	uint64_t gate_ns, taken_ns, capacity, used, limit, memory, full_in_ms; uint32_t policy, reserved;
 };
 struct image_stat {
 	uint32_t size; int32_t error; uint8_t image[32], snapshot[16];
 	uint64_t number, copy_reads, copy_read_bytes, stores, store_bytes, held, image_reads, image_writes, saved, memory;
+	uint64_t spec, spec_used, free, pool, pool_limit;
 };
 
 _Static_assert(sizeof(struct attach) == 48 && sizeof(struct ctl) == 48 && sizeof(struct create) == 32, "layout");
 _Static_assert(sizeof(struct event) == 4096 && sizeof(struct info) == 36 && sizeof(struct open_ours) == 48, "layout");
-_Static_assert(sizeof(struct stat_ours) == 80 && sizeof(struct cbtinfo) == 40, "layout");
+_Static_assert(sizeof(struct stat_ours) == 96 && sizeof(struct cbtinfo) == 40 && sizeof(struct open_2) == 72, "layout");
+_Static_assert(sizeof(struct store_add) == 56 && sizeof(struct image_stat) == 176 && sizeof(struct consumer) == 104, "layout");
 
 static const char *filter = "blksnap";
 static const char *control = "/dev/blksnap-control";
@@ -118,6 +134,32 @@ static void parse_id(const char *text, uint8_t id[16])
 	}
 }
 
+/* memory, extents:PATH or PATH: its kind; opens the file of the second. */
+static uint32_t store_of(const char *text, uint64_t *path, int32_t *fd)
+{
+	*path = 0;
+	*fd = -1;
+	if (!strcmp(text, "memory"))
+		return 0;
+	if (strncmp(text, "extents:", 8)) {
+		*path = (uintptr_t)text;
+		return 1;
+	}
+	*fd = open(text + 8, O_RDWR);
+	if (*fd < 0) {
+		perror(text + 8);
+		exit(2);
+	}
+	return 2;
+}
+
+static unsigned long number_of(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value ? strtoul(value, NULL, 0) : 0;
+}
+
 static int on_device(const char *verb, int argc, char **argv)
 {
 	int fd = device(argv[2]);
@@ -139,6 +181,53 @@ static int on_device(const char *verb, int argc, char **argv)
 
 		parse_id(argv[3], id);
 		return do_ctl(fd, 3, id, 16) ? fail() : 0;
+	}
+	if (!strcmp(verb, "join")) { /* DEV ID: also when it is in another one */
+		struct add a = { .size = sizeof(a), .flags = 1 };
+
+		parse_id(argv[3], a.id);
+		return do_ctl(fd, 67, &a, sizeof(a)) ? fail() : 0;
+	}
+	if (!strcmp(verb, "free")) { /* DEV ID: ranges on standard input, a line OFFSET LENGTH each, in bytes */
+		static struct range ranges[65536];
+		struct free_space f = { .size = sizeof(f), .extents = (uintptr_t)ranges };
+		unsigned long long offset, length;
+
+		parse_id(argv[3], f.id);
+		while (f.count < 65536 && scanf("%llu %llu", &offset, &length) == 2)
+			ranges[f.count++] = (struct range){ offset, length };
+		if (do_ctl(fd, 68, &f, sizeof(f)))
+			return fail();
+		printf("%llu\n", (unsigned long long)f.accepted);
+		return 0;
+	}
+	if (!strcmp(verb, "consumer")) { /* DEV get|set|remove|list NAME|INDEX [NUMBER]; the generation is the current one */
+		struct { uint32_t size, block; uint64_t capacity; uint8_t generation[16]; uint64_t number, blocks, memory; }
+			state = { .size = 56 };
+		struct consumer c = { .size = sizeof(c) };
+
+		if (do_ctl(fd, 64, &state, 56))
+			return fail();
+		memcpy(c.generation, state.generation, 16);
+		c.op = !strcmp(argv[3], "get") ? 0 : !strcmp(argv[3], "set") ? 1 : !strcmp(argv[3], "remove") ? 2 : 3;
+		if (c.op == 3)
+			c.index = (uint32_t)strtoul(argv[4], NULL, 0);
+		else
+			strncpy((char *)c.name, argv[4], 63);
+		c.number = argc > 5 ? strtoull(argv[5], NULL, 0) : 0;
+		if (do_ctl(fd, 69, &c, sizeof(c)))
+			return fail();
+		printf("%.64s %llu\n", (char *)c.name, (unsigned long long)c.number);
+		return 0;
+	}
+	if (!strcmp(verb, "info") && argc > 3) { /* DEV ID */
+		struct image_stat s = { .size = sizeof(s) };
+
+		parse_id(argv[3], s.snapshot);
+		if (do_ctl(fd, 66, &s, sizeof(s)))
+			return fail();
+		printf("%d %.32s\n", s.error, s.image);
+		return 0;
 	}
 	if (!strcmp(verb, "info")) {
 		struct info i = { 0 };
@@ -179,15 +268,22 @@ static int on_device(const char *verb, int argc, char **argv)
 
 		return do_ctl(fd, 2, &d, sizeof(d)) ? fail() : 0;
 	}
-	if (!strcmp(verb, "counters")) {
+	if (!strcmp(verb, "counters")) { /* DEV [ID] */
 		struct image_stat s = { .size = sizeof(s) };
+
+		if (argc > 3)
+			parse_id(argv[3], s.snapshot);
 
 		if (do_ctl(fd, 66, &s, sizeof(s)))
 			return fail();
 		printf("copy_reads=%llu\ncopy_read_bytes=%llu\nstores=%llu\nstore_bytes=%llu\nheld=%llu\nsaved_blocks=%llu\n"
-		       "memory=%llu\n", (unsigned long long)s.copy_reads, (unsigned long long)s.copy_read_bytes,
+		       "memory=%llu\nspec_blocks=%llu\nspec_used=%llu\nfree_bytes=%llu\npool_bytes=%llu\npool_limit=%llu\n"
+		       "image_reads=%llu\nimage_writes=%llu\n",
+		       (unsigned long long)s.copy_reads, (unsigned long long)s.copy_read_bytes,
 		       (unsigned long long)s.stores, (unsigned long long)s.store_bytes, (unsigned long long)s.held,
-		       (unsigned long long)s.saved, (unsigned long long)s.memory);
+		       (unsigned long long)s.saved, (unsigned long long)s.memory, (unsigned long long)s.spec,
+		       (unsigned long long)s.spec_used, (unsigned long long)s.free, (unsigned long long)s.pool,
+		       (unsigned long long)s.pool_limit, (unsigned long long)s.image_reads, (unsigned long long)s.image_writes);
 		return 0;
 	}
 	if (!strcmp(verb, "ctl")) { /* DEV CMD OPTLEN [null]: for the table of errors */
@@ -271,6 +367,50 @@ static int on_control(const char *verb, int argc, char **argv)
 		print_id(c.id);
 		return 0;
 	}
+	if (!strcmp(verb, "open2")) { /* STORE [BYTES]; POLICY and POOL_KIB in the environment */
+		struct open_2 o = { .first = { .size = sizeof(o), .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 },
+				    .policy = (uint32_t)number_of("POLICY"), .pool_kib = (uint32_t)number_of("POOL_KIB") };
+
+		o.first.store = store_of(argv[2], &o.first.path, &o.fd);
+		if (ioctl(fd, OPEN_2, &o))
+			return fail();
+		print_id(o.first.id);
+		return 0;
+	}
+	if (!strcmp(verb, "addstore")) { /* ID STORE [BYTES] */
+		struct store_add a = { .size = sizeof(a), .limit = argc > 4 ? strtoull(argv[4], NULL, 0) : 0 };
+
+		parse_id(argv[2], a.id);
+		a.kind = store_of(argv[3], &a.path, &a.fd);
+		return ioctl(fd, STORE_ADD, &a) ? fail() : 0;
+	}
+	if (!strcmp(verb, "addall")) { /* ID DEV...: attaches and adds */
+		uint8_t id[16];
+
+		parse_id(argv[2], id);
+		for (int i = 3; i < argc; i++) {
+			int fd_device = device(argv[i]);
+			struct attach a = { .opt = 0 };
+
+			named(a.name);
+			if (ioctl(fd_device, ATTACH, &a) || do_ctl(fd_device, 3, id, 16))
+				return fail();
+			close(fd_device);
+		}
+		return 0;
+	}
+	if (!strcmp(verb, "members")) { /* ID */
+		static struct member entries[128];
+		struct members m = { .size = sizeof(m), .count = 128, .entries = (uintptr_t)entries };
+
+		parse_id(argv[2], m.id);
+		if (ioctl(fd, MEMBERS, &m))
+			return fail();
+		for (uint32_t i = 0; i < m.count; i++)
+			printf("%u:%u %d %.32s %llu\n", entries[i].major, entries[i].minor, entries[i].error, entries[i].image,
+			       (unsigned long long)entries[i].number);
+		return 0;
+	}
 	if (!strcmp(verb, "open") || !strcmp(verb, "hold")) { /* memory|PATH [BYTES]; hold keeps it till it is killed */
 		struct open_ours o = { .size = sizeof(o), .flags = !strcmp(verb, "hold"), .store = strcmp(argv[2], "memory") != 0,
 				       .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 };
@@ -294,9 +434,10 @@ static int on_control(const char *verb, int argc, char **argv)
 		if (ioctl(fd, STAT, &s))
 			return fail();
 		printf("state=%u\nerror=%d\ndevices=%u\ngate_ns=%llu\ntaken_ns=%llu\ncapacity=%llu\nused=%llu\nlimit=%llu\n"
-		       "memory=%llu\n", s.state, s.error, s.devices, (unsigned long long)s.gate_ns,
+		       "memory=%llu\nfull_in_ms=%llu\npolicy=%u\n", s.state, s.error, s.devices, (unsigned long long)s.gate_ns,
 		       (unsigned long long)s.taken_ns, (unsigned long long)s.capacity, (unsigned long long)s.used,
-		       (unsigned long long)s.limit, (unsigned long long)s.memory);
+		       (unsigned long long)s.limit, (unsigned long long)s.memory,
+		       (unsigned long long)s.full_in_ms, s.policy);
 		return 0;
 	}
 	if (!strcmp(verb, "take") || !strcmp(verb, "destroy")) {
@@ -396,7 +537,7 @@ static int judge(const char *image, const char *copy)
 
 int main(int argc, char **argv)
 {
-	static const char *devices[] = { "attach", "detach", "add", "info", "cbtinfo", "cbtmap", "dirty", "counters", "ctl",
+	static const char *devices[] = { "attach", "detach", "add", "join", "free", "consumer", "info", "cbtinfo", "cbtmap", "dirty", "counters", "ctl",
 					 "badpointer", NULL };
 	int result;
 

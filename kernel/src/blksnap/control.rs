@@ -5,8 +5,9 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use blksnap_core::cow::Policy;
 use blksnap_uapi::control::{self, EventCorrupted, EventNoSpace, SnapshotCollect, SnapshotCreate, SnapshotEvent, Version};
-use blksnap_uapi::extended::{self, Devices, Features, SnapshotOpen, SnapshotStat};
+use blksnap_uapi::extended::{self, Devices, EventLowSpace, Extent, Features, Members, SnapshotOpen, SnapshotStat, StoreAdd};
 use blksnap_uapi::{ioc, Abi};
 use kern::control::Session;
 use kern::errno::{Errno, Result};
@@ -18,7 +19,7 @@ use kern::vec::TryPush;
 use crate::ctl::{question, read_versioned, write_versioned};
 use crate::events::What;
 use crate::registry::{self, Registry};
-use crate::snapshot::{self, Phase};
+use crate::snapshot::{self, Phase, Wishes};
 use crate::store::Store;
 use crate::take;
 
@@ -54,6 +55,8 @@ impl Session for ControlSession {
                 n if n == ioc::nr_of(extended::IOCTL_BLKSNAP_SNAPSHOT_OPEN) => self.open_snapshot(arg),
                 n if n == ioc::nr_of(extended::IOCTL_BLKSNAP_SNAPSHOT_STAT) => stat(arg),
                 n if n == ioc::nr_of(extended::IOCTL_BLKSNAP_DEVICES) => devices(arg),
+                n if n == ioc::nr_of(extended::IOCTL_BLKSNAP_STORE_ADD) => add_store(arg),
+                n if n == ioc::nr_of(extended::IOCTL_BLKSNAP_MEMBERS) => members(arg),
                 _ => Err(Errno::ENOTTY),
             },
         };
@@ -72,20 +75,30 @@ impl Drop for ControlSession {
 impl ControlSession {
     fn open_snapshot(&self, arg: UserPtr) -> Result {
         let mut asked = read_versioned::<SnapshotOpen>(arg, None)?;
-        if asked.flags & !extended::BLKSNAP_OPEN_BOUND != 0 || asked.policy != extended::BLKSNAP_POLICY_HOLD {
+        if asked.flags & !extended::BLKSNAP_OPEN_BOUND != 0 {
             return Err(Errno::EINVAL);
         }
-        let bound = asked.flags & extended::BLKSNAP_OPEN_BOUND != 0;
-        let store = match asked.store_kind {
-            extended::BLKSNAP_STORE_MEMORY => Store::in_memory(asked.limit)?,
-            extended::BLKSNAP_STORE_PATH => store_at(UserPtr::new(asked.path), asked.limit)?,
+        let policy = match asked.policy {
+            extended::BLKSNAP_POLICY_HOLD => Policy::Hold,
+            extended::BLKSNAP_POLICY_GIVE_UP => Policy::GiveUp,
             _ => return Err(Errno::EINVAL),
         };
-        let timeout_ms = match asked.gate_timeout_ms {
+        let bound = asked.flags & extended::BLKSNAP_OPEN_BOUND != 0;
+        let store = Asked {
+            kind: asked.store_kind,
+            limit: asked.limit,
+            path: asked.path,
+            fd: asked.fd,
+            extent_count: asked.extent_count,
+            extents: asked.extents,
+        };
+        let store = store.open()?;
+        let gate_timeout_ms = match asked.gate_timeout_ms {
             0 => extended::BLKSNAP_GATE_TIMEOUT_MS,
             ms => ms.min(GATE_MOST_MS),
         };
-        let snapshot = snapshot::create(store, timeout_ms)?;
+        let wishes = Wishes { gate_timeout_ms, policy, copy_memory_kib: asked.copy_memory_kib, warns: true };
+        let snapshot = snapshot::create(store, wishes)?;
         asked.id = snapshot.id;
         let kept = if bound { self.bound.lock().try_push(snapshot.id).map_err(|_| Errno::ENOMEM) } else { Ok(()) };
         kept.and_then(|()| write_versioned(arg, asked.size, &asked)).inspect_err(|_| {
@@ -93,6 +106,59 @@ impl ControlSession {
             let _ = snapshot::destroy(&snapshot.id);
         })
     }
+}
+
+/// A difference storage as the caller describes it.
+struct Asked {
+    kind: u32,
+    limit: u64,
+    path: u64,
+    fd: i32,
+    extent_count: u32,
+    extents: u64,
+}
+
+/// Extents that a caller may name.
+const EXTENTS_MOST: u32 = 1 << 20;
+
+impl Asked {
+    /// Sleeps, with I/O.
+    fn open(&self) -> Result<Arc<Store>> {
+        match self.kind {
+            extended::BLKSNAP_STORE_MEMORY => Store::in_memory(self.limit),
+            extended::BLKSNAP_STORE_PATH => store_at(UserPtr::new(self.path), self.limit),
+            extended::BLKSNAP_STORE_EXTENTS => {
+                if self.extent_count > EXTENTS_MOST {
+                    return Err(Errno::EINVAL);
+                }
+                let mut wanted = Vec::new();
+                let from = UserPtr::new(self.extents);
+                for i in 0..u64::from(self.extent_count) {
+                    let mut bytes = [0; Extent::SIZE];
+                    from.add(i * Extent::SIZE as u64).read(&mut bytes)?;
+                    let extent = Extent::from_bytes(&bytes);
+                    wanted.try_push((extent.offset, extent.length)).map_err(|_| Errno::ENOMEM)?;
+                }
+                Store::in_extents(self.fd, &wanted, self.limit)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+fn add_store(arg: UserPtr) -> Result {
+    let asked = read_versioned::<StoreAdd>(arg, None)?;
+    let store = Asked {
+        kind: asked.kind,
+        limit: asked.limit,
+        path: asked.path,
+        fd: asked.fd,
+        extent_count: asked.extent_count,
+        extents: asked.extents,
+    };
+    // Not opened, and pinned, for nobody.
+    registry::get()?.snapshot(&asked.id).ok_or(Errno::ESRCH)?;
+    snapshot::add_store(&asked.id, store.open()?)
 }
 
 fn store_at(path: UserPtr, limit: u64) -> Result<Arc<Store>> {
@@ -122,7 +188,9 @@ fn create(arg: UserPtr) -> Result {
     let mut asked: SnapshotCreate = question(arg, SnapshotCreate::SIZE as u32)?;
     let limit = asked.diff_storage_limit_sect.checked_mul(512).ok_or(Errno::EINVAL)?;
     let store = store_at(UserPtr::new(asked.diff_storage_filename), limit)?;
-    let snapshot = snapshot::create(store, extended::BLKSNAP_GATE_TIMEOUT_MS)?;
+    let wishes =
+        Wishes { gate_timeout_ms: extended::BLKSNAP_GATE_TIMEOUT_MS, policy: Policy::Hold, copy_memory_kib: 0, warns: false };
+    let snapshot = snapshot::create(store, wishes)?;
     asked.id = snapshot.id;
     write(arg, &asked).inspect_err(|_| {
         let _ = snapshot::destroy(&snapshot.id);
@@ -166,8 +234,9 @@ fn wait_event(arg: UserPtr) -> Result {
         match event.what {
             What::Corrupted { .. } => control::BLKSNAP_EVENT_CODE_CORRUPTED,
             What::NoSpace { .. } => control::BLKSNAP_EVENT_CODE_NO_SPACE,
+            What::LowSpace { .. } => extended::BLKSNAP_EVENT_CODE_LOW_SPACE,
         },
-        [0; 16],
+        [0; EventLowSpace::SIZE],
     );
     match event.what {
         What::Corrupted { device: (major, minor), error } => {
@@ -178,6 +247,7 @@ fn wait_event(arg: UserPtr) -> Result {
             let event = EventNoSpace { requested_nr_sect: sectors };
             event.write_to(data.get_mut(..EventNoSpace::SIZE).ok_or(Errno::EINVAL)?);
         }
+        What::LowSpace { used, limit, full_in_ms } => EventLowSpace { used, limit, full_in_ms }.write_to(&mut data),
     }
     // code and time_label stand behind id and timeout_ms.
     let mut out = [0; 12];
@@ -196,7 +266,15 @@ fn features(arg: UserPtr) -> Result {
         features: extended::BLKSNAP_FEATURE_MEMORY_STORE
             | extended::BLKSNAP_FEATURE_EXTENTS
             | extended::BLKSNAP_FEATURE_BOUND
-            | extended::BLKSNAP_FEATURE_WRITABLE_IMAGE,
+            | extended::BLKSNAP_FEATURE_WRITABLE_IMAGE
+            | extended::BLKSNAP_FEATURE_SHARED
+            | extended::BLKSNAP_FEATURE_FREE
+            | extended::BLKSNAP_FEATURE_CONSUMERS
+            | extended::BLKSNAP_FEATURE_POLICY
+            | extended::BLKSNAP_FEATURE_STORE_ADD
+            | extended::BLKSNAP_FEATURE_STORE_EXTENTS
+            | extended::BLKSNAP_FEATURE_MEMBERS
+            | extended::BLKSNAP_FEATURE_PREDICTION,
         block_size: 4096,
         ..Features::ZERO
     };
@@ -206,15 +284,17 @@ fn features(arg: UserPtr) -> Result {
 fn stat(arg: UserPtr) -> Result {
     let asked = read_versioned::<SnapshotStat>(arg, None)?;
     let snapshot = registry::get()?.snapshot(&asked.id).ok_or(Errno::ESRCH)?;
-    let (store_capacity, store_used, store_limit) = snapshot.store.sizes();
+    let stores = snapshot.stores()?;
+    let sizes = stores.sizes();
     let inner = snapshot.inner.lock();
-    let failure = inner.members.iter().filter_map(|m| m.cow.as_ref()).find_map(|c| c.failure());
+    let images = || inner.members.iter().filter_map(|m| m.image.as_ref());
+    let failure = images().find_map(|image| image.failure());
     let state = match (inner.phase, failure) {
         (_, Some(_)) => extended::BLKSNAP_STATE_FAILED,
         (Phase::Taken, None) => extended::BLKSNAP_STATE_TAKEN,
         _ => extended::BLKSNAP_STATE_CREATED,
     };
-    let memory = inner.members.iter().filter_map(|m| m.cow.as_ref()).map(|c| c.figures().memory).sum::<u64>();
+    let memory = images().map(|image| image.memory() + image.chain.figures().memory).sum::<u64>();
     let answer = SnapshotStat {
         size: asked.size,
         state,
@@ -223,11 +303,15 @@ fn stat(arg: UserPtr) -> Result {
         devices: inner.members.len() as u32,
         gate_ns: inner.gate_ns,
         taken_ns: inner.taken_ns,
-        store_capacity,
-        store_used,
-        store_limit,
-        memory: memory + snapshot.store.memory(),
-        full_in_ms: extended::BLKSNAP_FULL_NEVER,
+        store_capacity: sizes.capacity,
+        store_used: sizes.used,
+        store_limit: sizes.limit,
+        memory: memory + stores.memory(),
+        full_in_ms: sizes.full_in_ms,
+        policy: match snapshot.wishes.policy {
+            Policy::Hold => extended::BLKSNAP_POLICY_HOLD,
+            Policy::GiveUp => extended::BLKSNAP_POLICY_GIVE_UP,
+        },
         ..SnapshotStat::ZERO
     };
     drop(inner);
@@ -276,6 +360,35 @@ fn devices(arg: UserPtr) -> Result {
     let to = UserPtr::new(asked.entries);
     for (i, (_, entry)) in all.iter().enumerate() {
         write(to.add((i * extended::Device::SIZE) as u64), entry)?;
+    }
+    write_versioned(arg, asked.size, &asked)
+}
+
+fn members(arg: UserPtr) -> Result {
+    let mut asked = read_versioned::<Members>(arg, None)?;
+    let snapshot = registry::get()?.snapshot(&asked.id).ok_or(Errno::ESRCH)?;
+    let mut all = Vec::new();
+    for member in &snapshot.inner.lock().members {
+        let (major, minor) = member.device.number();
+        let entry = extended::Member {
+            major,
+            minor,
+            error: member.image.as_ref().and_then(|image| image.failure()).map_or(0, Errno::to_c),
+            flags: 0,
+            image: member.disk.as_ref().map_or([0; 32], |disk| disk.name()),
+            number: member.image.as_ref().map_or(0, |image| image.number),
+        };
+        all.try_push(entry).map_err(|_| Errno::ENOMEM)?;
+    }
+    let room = asked.count as usize;
+    asked.count = all.len() as u32;
+    if room < all.len() {
+        write_versioned(arg, asked.size, &asked)?;
+        return Err(Errno::ENODATA);
+    }
+    let to = UserPtr::new(asked.entries);
+    for (i, entry) in all.iter().enumerate() {
+        write(to.add((i * extended::Member::SIZE) as u64), entry)?;
     }
     write_versioned(arg, asked.size, &asked)
 }

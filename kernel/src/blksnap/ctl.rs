@@ -6,8 +6,9 @@
 
 use alloc::sync::Arc;
 
+use blksnap_core::cbt::ConsumerError;
 use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, CbtMap, SectorRange, SnapshotAdd, SnapshotInfo};
-use blksnap_uapi::extended::{self, CbtExtents, CbtState, Extent, ImageStat};
+use blksnap_uapi::extended::{self, Add, CbtExtents, CbtState, Consumer, Extent, Free, ImageStat};
 use blksnap_uapi::{Abi, Versioned};
 use kern::errno::{Errno, Result};
 use kern::user::UserPtr;
@@ -27,7 +28,7 @@ pub(crate) fn command(device: &Device, cmd: u32, opt: UserPtr, optlen: &mut u32)
         ctl::BLKFILTER_CTL_BLKSNAP_CBTINFO => answer(opt, optlen, &cbt_info(device)?),
         ctl::BLKFILTER_CTL_BLKSNAP_CBTMAP => cbt_map(device, question(opt, *optlen)?),
         ctl::BLKFILTER_CTL_BLKSNAP_CBTDIRTY => cbt_dirty(device, question(opt, *optlen)?),
-        ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTADD => snapshot::add(&question::<SnapshotAdd>(opt, *optlen)?.id, device),
+        ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTADD => snapshot::add(&question::<SnapshotAdd>(opt, *optlen)?.id, device, false),
         ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTINFO => answer(opt, optlen, &snapshot_info(device)),
         extended::BLKFILTER_CTL_BLKSNAP_CBT_STATE => {
             let asked = read_versioned::<CbtState>(opt, Some(*optlen))?;
@@ -40,6 +41,21 @@ pub(crate) fn command(device: &Device, cmd: u32, opt: UserPtr, optlen: &mut u32)
         extended::BLKFILTER_CTL_BLKSNAP_IMAGE_STAT => {
             let asked = read_versioned::<ImageStat>(opt, Some(*optlen))?;
             write_versioned(opt, asked.size, &image_stat(device, asked)?)
+        }
+        extended::BLKFILTER_CTL_BLKSNAP_SNAPSHOT_ADD => {
+            let asked = read_versioned::<Add>(opt, Some(*optlen))?;
+            if asked.flags & !extended::BLKSNAP_ADD_SHARED != 0 {
+                return Err(Errno::EINVAL);
+            }
+            snapshot::add(&asked.id, device, asked.flags & extended::BLKSNAP_ADD_SHARED != 0)
+        }
+        extended::BLKFILTER_CTL_BLKSNAP_FREE => {
+            let asked = read_versioned::<Free>(opt, Some(*optlen))?;
+            write_versioned(opt, asked.size, &free(device, asked)?)
+        }
+        extended::BLKFILTER_CTL_BLKSNAP_CONSUMER => {
+            let asked = read_versioned::<Consumer>(opt, Some(*optlen))?;
+            write_versioned(opt, asked.size, &consumer(device, asked)?)
         }
         _ => Err(Errno::ENOTTY),
     }
@@ -156,8 +172,8 @@ fn cbt_dirty(device: &Device, asked: CbtDirty) -> Result {
 }
 
 fn snapshot_info(device: &Device) -> SnapshotInfo {
-    snapshot::find(device, |_, _, member| SnapshotInfo {
-        error_code: member.cow.as_ref().and_then(|c| c.failure()).map_or(0, Errno::to_c),
+    snapshot::find(device, None, |_, member| SnapshotInfo {
+        error_code: member.image.as_ref().and_then(|i| i.failure()).map_or(0, Errno::to_c),
         image: member.disk.as_ref().map_or([0; 32], |d| d.name()),
     })
     .unwrap_or(SnapshotInfo::ZERO)
@@ -226,27 +242,79 @@ fn cbt_extents(device: &Device, mut asked: CbtExtents) -> Result<CbtExtents> {
 }
 
 fn image_stat(device: &Device, asked: ImageStat) -> Result<ImageStat> {
-    snapshot::find(device, |snapshot, _, member| {
+    let id = (asked.snapshot != [0; 16]).then_some(&asked.snapshot);
+    snapshot::find(device, id, |snapshot, member| {
         let mut stat = ImageStat { size: asked.size, snapshot: snapshot.id, ..ImageStat::ZERO };
         if let Some(disk) = &member.disk {
             stat.image = disk.name();
         }
-        if let Some(cow) = &member.cow {
-            let figures = cow.figures();
+        if let Some(image) = &member.image {
+            let figures = image.chain.figures();
             let engine = figures.engine;
-            stat.error = cow.failure().map_or(0, Errno::to_c);
-            stat.number = cow.number;
+            (stat.image_reads, stat.image_writes) = image.counts();
+            stat.error = image.failure().map_or(0, Errno::to_c);
+            stat.number = image.number;
             stat.copy_reads = engine.copy_reads;
             stat.copy_read_bytes = engine.copy_read_blocks * 4096;
             stat.stores = engine.stores;
             stat.store_bytes = engine.store_blocks * 4096;
             stat.held = engine.held;
-            stat.image_reads = figures.image_reads;
-            stat.image_writes = engine.image_writes;
             stat.saved_blocks = engine.saved_blocks;
-            stat.memory = figures.memory;
+            stat.memory = figures.memory + image.memory();
+            stat.spec_blocks = engine.spec_blocks;
+            stat.spec_used = engine.spec_used;
+            stat.free_bytes = image.free_bytes();
+            stat.pool_bytes = u64::from(engine.pool_used) * 4096;
+            stat.pool_limit = u64::from(engine.pool_limit) * 4096;
         }
         stat
     })
     .ok_or(Errno::ENOENT)
+}
+
+fn free(device: &Device, mut asked: Free) -> Result<Free> {
+    if asked.count > RANGES_MOST {
+        return Err(Errno::EINVAL);
+    }
+    let image = snapshot::find(device, Some(&asked.id), |_, member| member.image.clone());
+    let image = image.ok_or(Errno::ENOENT)?.ok_or(Errno::ESRCH)?;
+    let from = UserPtr::new(asked.extents);
+    asked.accepted = 0;
+    for i in 0..u64::from(asked.count) {
+        let mut bytes = [0; Extent::SIZE];
+        from.add(i * Extent::SIZE as u64).read(&mut bytes)?;
+        let extent = Extent::from_bytes(&bytes);
+        asked.accepted += image.free(extent.offset, extent.length)?;
+    }
+    Ok(asked)
+}
+
+fn consumer(device: &Device, mut asked: Consumer) -> Result<Consumer> {
+    let tracking = current(device)?;
+    let mut history = tracking.history.lock();
+    match asked.op {
+        extended::BLKSNAP_CONSUMER_GET => asked.number = history.consumer(&asked.name).ok_or(Errno::ENOENT)?,
+        extended::BLKSNAP_CONSUMER_SET => {
+            if history.generation() != asked.generation {
+                return Err(Errno::ESTALE);
+            }
+            history.set_consumer(&asked.name, asked.number).map_err(|e| match e {
+                ConsumerError::Full => Errno::ENOSPC,
+                ConsumerError::Number => Errno::ERANGE,
+                ConsumerError::Memory => Errno::ENOMEM,
+            })?;
+        }
+        extended::BLKSNAP_CONSUMER_REMOVE => {
+            if !history.remove_consumer(&asked.name) {
+                return Err(Errno::ENOENT);
+            }
+        }
+        extended::BLKSNAP_CONSUMER_LIST => {
+            let (name, number) = history.consumer_at(asked.index as usize).ok_or(Errno::ENOENT)?;
+            (asked.name, asked.number) = (*name, number);
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    asked.generation = history.generation();
+    Ok(asked)
 }

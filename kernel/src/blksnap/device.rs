@@ -6,8 +6,8 @@
 //!
 //! 1. Tracked: writes are marked.
 //! 2. In a snapshot, not taken: the same; the snapshot lists it.
-//! 3. In a taken snapshot: `cow` holds the copy-on-write, which sees each write after the mark.
-//! 4. Gone: detached. Its snapshot, if any, has failed; nothing of it is called any more.
+//! 3. In one or more taken snapshots: `live` is the newest layer of their chain, which is asked about each write after the mark.
+//! 4. Gone: detached. Its snapshots, if any, have failed; nothing of it is called any more.
 //!
 //! # Order in `submit`
 //!
@@ -22,11 +22,11 @@ use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::{Attachment, Filter};
-use kern::sync::{Atomic, Class, Mutex, RcuArc};
+use kern::sync::{Atomic, Class, Mutex, RcuArc, Retired};
 use kern::user::UserPtr;
 use kern::{pr_err, pr_info};
 
-use crate::cow::Cow;
+use crate::chain::{Chain, Layer};
 use crate::tracking::Tracking;
 use crate::{ctl, registry, snapshot};
 
@@ -39,7 +39,9 @@ pub(crate) struct Device {
     tracking: RcuArc<Tracking>,
     /// Held while `tracking` is replaced.
     replacing: Mutex<()>,
-    cow: RcuArc<Cow>,
+    live: RcuArc<Layer>,
+    /// Held while `live` is replaced.
+    switching: Mutex<()>,
     gone: AtomicBool,
 }
 
@@ -51,7 +53,8 @@ impl Device {
             start: block_device.start(),
             tracking: RcuArc::empty(),
             replacing: Mutex::new(Class::Device, ())?,
-            cow: RcuArc::empty(),
+            live: RcuArc::empty(),
+            switching: Mutex::new(Class::Device, ())?,
             gone: AtomicBool::new(false),
             block_device,
         };
@@ -97,8 +100,8 @@ impl Device {
         }
         let fresh = Tracking::new(device)?;
         self.tracking.replace(Some(fresh.clone()));
-        if let Some(cow) = self.cow.get() {
-            cow.fail(Errno::ESTALE);
+        if let Some(chain) = self.chain() {
+            chain.fail(Errno::ESTALE);
         }
         let (major, minor) = self.number;
         pr_info!("device {major}:{minor} has another size or medium now: a new generation of change tracking begins");
@@ -113,18 +116,35 @@ impl Device {
     }
 
     #[inline(never)]
-    fn copy_on_write(&self, at: &Atomic, cow: &Cow, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
+    fn copy_on_write(&self, at: &Atomic, layer: &Layer, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
         if bio.op() != Op::Discard {
             self.mark(at, sector, sectors);
-            return cow.check(bio, sector, sectors);
+            return layer.check(bio, sector, sectors);
         }
         // A discard that is held will be dropped, and changes nothing.
-        cow.check(bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
+        layer.check(bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
     }
 
-    /// Sets what each write is shown to, after the mark. Sleeps when it replaces.
-    pub(crate) fn set_cow(&self, cow: Option<Arc<Cow>>) -> Option<Arc<Cow>> {
-        self.cow.replace(cow)
+    /// Its snapshots' chain, which may have failed.
+    pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
+        self.live.get().map(|layer| layer.chain.clone())
+    }
+
+    /// Sets what each write is shown to, after the mark. What was there is to be dropped later. Sleeps for a lock alone.
+    pub(crate) fn set_live(&self, layer: &Arc<Layer>) -> Option<Retired<Layer>> {
+        let _one = self.switching.lock();
+        self.live.exchange(Some(layer.clone()))
+    }
+
+    /// Writes are not shown to this chain any more once the value is dropped, if they were; another one stays.
+    pub(crate) fn forget_chain(&self, chain: &Chain) -> Option<Retired<Layer>> {
+        let _one = self.switching.lock();
+        let is_it = self.live.with(|layer| layer.is_some_and(|l| core::ptr::eq(l.chain.as_ref(), chain)));
+        if is_it {
+            self.live.exchange(None)
+        } else {
+            None
+        }
     }
 }
 
@@ -137,8 +157,11 @@ impl Filter for Device {
         }
         let device = kern::alloc::try_arc(Device::new(at, device)?)?;
         let registry = registry::get()?;
+        // Dropped after the lock: the last reference to a storage closes it.
+        let stores;
         let mut lists = registry.lock();
-        if lists.snapshots.iter().any(|s| s.store.is_on(device.block_device())) {
+        stores = lists.stores()?;
+        if stores.iter().any(|store| store.is_on(device.block_device())) {
             pr_err!("the device is the difference storage of a snapshot, whose writes are not tracked");
             return Err(Errno::EBUSY);
         }
@@ -157,9 +180,9 @@ impl Filter for Device {
     fn leaving(&self) {
         self.gone.store(true, Ordering::SeqCst);
         // The image must not answer any more when the first write passes unseen.
-        self.cow.with(|cow| {
-            if let Some(cow) = cow {
-                cow.blind(Errno::ENODEV);
+        self.live.with(|layer| {
+            if let Some(layer) = layer {
+                layer.blind(Errno::ENODEV);
             }
         });
     }
@@ -167,10 +190,8 @@ impl Filter for Device {
     fn detach(self: Arc<Self>) {
         self.gone.store(true, Ordering::SeqCst);
         snapshot::forget_device(&self);
-        if let Some(cow) = self.cow.get() {
-            cow.fail(Errno::ENODEV);
-            self.set_cow(None);
-            cow.flush_held();
+        if let Some(chain) = self.chain() {
+            chain.leave_device(Errno::ENODEV);
         }
         if let Ok(registry) = registry::get() {
             registry.lock().remove_device(&self);
@@ -183,12 +204,12 @@ impl Filter for Device {
 
     #[inline(always)]
     fn submit(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64, _again: bool) -> Option<Bio> {
-        match self.cow.read(at) {
+        match self.live.read(at) {
             None => {
                 self.mark(at, sector, sectors);
                 Some(bio)
             }
-            Some(cow) => self.copy_on_write(at, cow, bio, sector, sectors),
+            Some(layer) => self.copy_on_write(at, layer, bio, sector, sectors),
         }
     }
 }

@@ -28,6 +28,15 @@ pub(crate) enum What {
         /// Sectors that were asked for.
         sectors: u64,
     },
+    /// The difference storage will soon be full.
+    LowSpace {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes at most; 0: no limit.
+        limit: u64,
+        /// Milliseconds, or `u64::MAX`.
+        full_in_ms: u64,
+    },
 }
 
 /// An event and when it was, in nanoseconds since 1970.

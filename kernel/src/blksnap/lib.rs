@@ -12,7 +12,8 @@
 //! | `control.rs` | commands to `/dev/blksnap-control` |
 //! | `registry.rs` | all devices and snapshots |
 //! | `snapshot.rs`, `take.rs` | a snapshot's life; the instant |
-//! | `cow/` | copy on write of one device in one snapshot, and its image |
+//! | `chain/` | copy on write of one device, for all its snapshots |
+//! | `image/` | a snapshot's image of a device |
 //! | `store/` | difference storage |
 //! | `events.rs` | what is told to those who wait |
 //!
@@ -23,11 +24,12 @@
 
 extern crate alloc;
 
+mod chain;
 mod control;
-mod cow;
 mod ctl;
 mod device;
 mod events;
+mod image;
 mod registry;
 mod slab;
 mod snapshot;

@@ -51,6 +51,13 @@ impl<T> Slab<T> {
         }
     }
 
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
+        match self.entries.get(id as usize) {
+            Some(Entry::Used(value)) => Some(value),
+            _ => None,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         match self.entries.get_mut(id as usize) {
             Some(Entry::Used(value)) => Some(value),

@@ -7,23 +7,25 @@
 //! 1. Created: devices can be added. 2. Taking: one thread is at it; nothing else may change it. 3. Taken: images are there.
 //! 4. Destroyed: out of the registry; one thread takes it apart.
 //!
-//! The state and the members change under the registry's lock only.
+//! The state and the members change under the registry's lock only. A device may be in several snapshots, if each was told so;
+//! those that have a device in common are taken one after the other.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use blksnap_core::cow::Policy;
 use kern::disk::Disk;
 use kern::errno::{Errno, Result};
 use kern::misc::uuid;
 use kern::pr_err;
-use kern::sync::{Class, Mutex};
+use kern::sync::{Class, Mutex, RcuArc};
 use kern::vec::TryPush;
 
-use crate::cow::Cow;
 use crate::device::Device;
 use crate::events::Events;
-use crate::registry::{self, Registry};
-use crate::store::Store;
+use crate::image::Image;
+use crate::registry::{self, Lists, Registry};
+use crate::store::{Store, Stores};
 
 /// How far a snapshot is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub(crate) enum Phase {
 /// A device in a snapshot.
 pub(crate) struct Member {
     pub(crate) device: Arc<Device>,
-    pub(crate) cow: Option<Arc<Cow>>,
+    pub(crate) image: Option<Arc<Image>>,
     pub(crate) disk: Option<Arc<Disk>>,
 }
 
@@ -51,67 +53,138 @@ pub(crate) struct Inner {
     pub(crate) taken_ns: u64,
 }
 
+/// What its creator wants.
+pub(crate) struct Wishes {
+    pub(crate) gate_timeout_ms: u32,
+    /// Of the chain that its take begins. Where a device has one already, that stays as it is.
+    pub(crate) policy: Policy,
+    /// Memory for copies, of all devices together.
+    pub(crate) copy_memory_kib: u32,
+    /// The event that space is low, which older clients do not know.
+    pub(crate) warns: bool,
+}
+
 /// A snapshot.
 pub(crate) struct Snapshot {
     pub(crate) id: [u8; 16],
-    pub(crate) store: Arc<Store>,
+    /// Gone when destroyed.
+    stores: RcuArc<Stores>,
     pub(crate) events: Arc<Events>,
-    pub(crate) gate_timeout_ms: u32,
+    pub(crate) wishes: Wishes,
     pub(crate) inner: Mutex<Inner>,
 }
 
+impl Snapshot {
+    /// Its storages. `ESRCH`: it is destroyed.
+    pub(crate) fn stores(&self) -> Result<Arc<Stores>> {
+        self.stores.get().ok_or(Errno::ESRCH)
+    }
+
+    fn has(&self, device: &Device) -> bool {
+        self.inner.lock().members.iter().any(|m| core::ptr::eq(m.device.as_ref(), device))
+    }
+}
+
 /// Makes a snapshot without devices. Sleeps.
-pub(crate) fn create(store: Arc<Store>, gate_timeout_ms: u32) -> Result<Arc<Snapshot>> {
-    let made = (|| {
-        let inner = Inner { phase: Phase::Created, members: Vec::new(), abandoned: false, gate_ns: 0, taken_ns: 0 };
-        kern::alloc::try_arc(Snapshot {
-            id: uuid(),
-            store: store.clone(),
-            events: kern::alloc::try_arc(Events::new()?)?,
-            gate_timeout_ms,
-            inner: Mutex::new(Class::Snapshot, inner)?,
-        })
-    })();
-    let added = made.and_then(|snapshot| {
-        let registry = registry::get()?;
-        let mut lists = registry.lock();
-        if lists.snapshots.iter().any(|s| s.store.same_file(&store)) {
-            pr_err!("the file is the difference storage of another snapshot; choose another one");
-            return Err(Errno::EBUSY);
+pub(crate) fn create(store: Arc<Store>, wishes: Wishes) -> Result<Arc<Snapshot>> {
+    let inner = Inner { phase: Phase::Created, members: Vec::new(), abandoned: false, gate_ns: 0, taken_ns: 0 };
+    let events = kern::alloc::try_arc(Events::new()?)?;
+    let warns = wishes.warns;
+    let snapshot = kern::alloc::try_arc(Snapshot {
+        id: uuid(),
+        stores: RcuArc::empty(),
+        events: events.clone(),
+        wishes,
+        inner: Mutex::new(Class::Snapshot, inner)?,
+    })?;
+    snapshot.stores.replace(Some(Stores::new(store.clone(), events, warns)?));
+    let registry = registry::get()?;
+    // Dropped after the lock: the last reference to a storage closes it.
+    let others;
+    let mut lists = registry.lock();
+    others = lists.stores()?;
+    check_store(&lists, &others, &store)?;
+    lists.add_store(&store)?;
+    lists.add_snapshot(snapshot.clone())?;
+    Ok(snapshot)
+}
+
+/// One more storage. `ESRCH`; `EINVAL`: it lies on one of the devices, or is for larger blocks than the images are. Sleeps.
+pub(crate) fn add_store(id: &[u8; 16], store: Arc<Store>) -> Result {
+    let registry = registry::get()?;
+    let others;
+    let mut lists = registry.lock();
+    let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?.clone();
+    others = lists.stores()?;
+    check_store(&lists, &others, &store)?;
+    let stores = snapshot.stores()?;
+    let inner = snapshot.inner.lock();
+    for member in &inner.members {
+        check_place(&store, &member.device)?;
+        if let Some(image) = &member.image {
+            let (logical, dma) = stores.asks(&*image.chain.origin()?);
+            let (own_logical, own_dma) = store.backend().asks();
+            if own_logical > logical || own_dma & !dma != 0 {
+                pr_err!(
+                    "the difference storage has larger blocks than the images, which cannot change any more; choose another one"
+                );
+                return Err(Errno::EINVAL);
+            }
         }
-        if lists.devices.iter().any(|d| !d.is_gone() && store.is_on(d.block_device())) {
+    }
+    drop(inner);
+    lists.add_store(&store)?;
+    stores.add(store.clone())
+}
+
+/// Whether a storage can be one at all. `EBUSY`: it is in use, or tracked, or what lies there is needed.
+fn check_store(lists: &Lists, others: &[Arc<Store>], store: &Store) -> Result {
+    if others.iter().any(|other| other.same_file(store)) {
+        pr_err!("the file is the difference storage of another snapshot; choose another one");
+        return Err(Errno::EBUSY);
+    }
+    for device in lists.devices.iter().filter(|d| !d.is_gone()) {
+        if store.is_on(device.block_device()) {
             pr_err!("the block device is tracked, so that it cannot be difference storage; detach it or choose another one");
             return Err(Errno::EBUSY);
         }
-        lists.add_snapshot(snapshot.clone())?;
-        Ok(snapshot)
-    });
-    if added.is_err() {
-        store.close();
+        let meets = store.extents().is_some_and(|e| e.device().overlaps(device.block_device()));
+        if meets && (device.chain().is_some_and(|c| c.failure().is_none()) || lists.is_taking(device)) {
+            pr_err!(
+                "the file lies on a device of a taken snapshot, which may need what its blocks held; give it before the take"
+            );
+            return Err(Errno::EBUSY);
+        }
     }
-    added
+    Ok(())
 }
 
-/// Adds a device to a created snapshot.
-pub(crate) fn add(id: &[u8; 16], device: &Device) -> Result {
+fn check_place(store: &Store, device: &Device) -> Result {
+    if !device.is_gone() && store.lies_on(device.block_device()) {
+        pr_err!("the difference storage lies on a device of the snapshot; choose another place, or give the file by its extents");
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// Adds a device to a created snapshot. `shared`: it may be in others, too.
+pub(crate) fn add(id: &[u8; 16], device: &Device, shared: bool) -> Result {
     let registry = registry::get()?;
     let lists = registry.lock();
     let device = lists.devices.iter().find(|d| core::ptr::eq(d.as_ref(), device)).ok_or(Errno::ENODEV)?;
     let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?;
-    for other in &lists.snapshots {
-        if other.inner.lock().members.iter().any(|m| Arc::ptr_eq(&m.device, device)) {
-            return Err(if other.id == *id { Errno::EALREADY } else { Errno::EBUSY });
-        }
+    if snapshot.has(device) {
+        return Err(Errno::EALREADY);
     }
-    if snapshot.store.lies_on(device.block_device()) {
-        pr_err!("the difference storage lies on the device that is to be in the snapshot; choose another place for it");
-        return Err(Errno::EINVAL);
+    if !shared && lists.snapshots.iter().any(|other| other.has(device)) {
+        return Err(Errno::EBUSY);
     }
+    snapshot.stores()?.all(|store| check_place(store, device))?;
     let mut inner = snapshot.inner.lock();
     if inner.phase != Phase::Created {
         return Err(Errno::EBUSY);
     }
-    inner.members.try_push(Member { device: device.clone(), cow: None, disk: None }).map_err(|_| Errno::ENOMEM)
+    inner.members.try_push(Member { device: device.clone(), image: None, disk: None }).map_err(|_| Errno::ENOMEM)
 }
 
 /// Destroys a snapshot whose owner went away, now or when the take that another one began has ended. Sleeps.
@@ -123,7 +196,7 @@ pub(crate) fn abandon(id: &[u8; 16]) {
     let _ = destroy(id);
 }
 
-/// Destroys a snapshot: its images go, writers are not held any more, memory and storage are free. Sleeps.
+/// Destroys a snapshot: its images go, writers are not held for it any more, memory and storage that no other one needs are free. Sleeps.
 /// `ENODEV`: there is none; `EBUSY`: it is being taken.
 pub(crate) fn destroy(id: &[u8; 16]) -> Result {
     let registry = registry::get()?;
@@ -147,25 +220,16 @@ pub(crate) fn destroy(id: &[u8; 16]) -> Result {
 
 fn take_apart(registry: &Registry, snapshot: &Snapshot) {
     snapshot.events.close();
-    let members = {
-        let mut inner = snapshot.inner.lock();
-        inner.members.iter_mut().for_each(|m| {
-            // Failed first: from the moment that writes pass unseen, the image must not answer.
-            if let Some(cow) = &m.cow {
-                cow.fail(Errno::ESHUTDOWN);
-            }
-            m.device.set_cow(None);
-        });
-        core::mem::take(&mut inner.members)
-    };
+    let members = core::mem::take(&mut snapshot.inner.lock().members);
+    members.iter().filter_map(|m| m.image.as_ref()).for_each(|image| image.shut());
     for mut member in members {
-        // The image's device goes, then I/O under way is waited for.
+        // The image's device goes, then its requests are waited for, then its epoch ends.
         drop(member.disk.take());
-        if let Some(cow) = member.cow.take() {
-            cow.close();
+        if let Some(image) = member.image.take() {
+            image.close();
         }
     }
-    snapshot.store.close();
+    drop(snapshot.stores.replace(None));
     registry.lock().remove_snapshot(snapshot);
 }
 
@@ -183,12 +247,35 @@ pub(crate) fn destroy_all() {
     }
 }
 
-/// Whether the device is in a snapshot that is taken, or about to be.
-pub(crate) fn holds_taken(device: &Device) -> bool {
-    find(device, |_, inner, _| inner.phase != Phase::Created).unwrap_or(false)
+impl Lists {
+    /// Whether a snapshot with this device is being taken.
+    pub(crate) fn is_taking(&self, device: &Device) -> bool {
+        self.with_device(device, |_, inner, _| inner.phase == Phase::Taking).any(|taking| taking)
+    }
+
+    /// What `f` says of each snapshot that has the device.
+    fn with_device<'a, R>(
+        &'a self,
+        device: &'a Device,
+        f: impl Fn(&Snapshot, &Inner, &Member) -> R + 'a,
+    ) -> impl Iterator<Item = R> + 'a {
+        self.snapshots.iter().filter_map(move |snapshot| {
+            let inner = snapshot.inner.lock();
+            let member = inner.members.iter().find(|m| core::ptr::eq(m.device.as_ref(), device))?;
+            Some(f(snapshot, &inner, member))
+        })
+    }
 }
 
-/// The device is going: out of a snapshot that is not taken.
+/// Whether the device is in a snapshot that is taken, or about to be.
+pub(crate) fn holds_taken(device: &Device) -> bool {
+    let Ok(registry) = registry::get() else { return false };
+    let lists = registry.lock();
+    let held = lists.with_device(device, |_, inner, _| inner.phase != Phase::Created).any(|held| held);
+    held
+}
+
+/// The device is going: out of the snapshots that are not taken.
 pub(crate) fn forget_device(device: &Device) {
     let Ok(registry) = registry::get() else { return };
     for snapshot in &registry.lock().snapshots {
@@ -199,15 +286,15 @@ pub(crate) fn forget_device(device: &Device) {
     }
 }
 
-/// Calls `f` with the snapshot that the device is in.
-pub(crate) fn find<R>(device: &Device, f: impl FnOnce(&Snapshot, &Inner, &Member) -> R) -> Option<R> {
+/// Calls `f` with the snapshot of that id that the device is in; without an id, with the one taken last, or if none is, made last.
+pub(crate) fn find<R>(device: &Device, id: Option<&[u8; 16]>, f: impl FnOnce(&Snapshot, &Member) -> R) -> Option<R> {
     let registry = registry::get().ok()?;
     let lists = registry.lock();
-    for snapshot in &lists.snapshots {
-        let inner = snapshot.inner.lock();
-        if let Some(member) = inner.members.iter().find(|m| core::ptr::eq(m.device.as_ref(), device)) {
-            return Some(f(snapshot, &inner, member));
-        }
-    }
-    None
+    let all = lists.with_device(device, |snapshot, _, member| (member.image.as_ref().map_or(0, |i| i.number), snapshot.id));
+    let wanted = all.filter(|(_, of)| id.is_none_or(|id| id == of)).enumerate().max_by_key(|&(at, (number, _))| (number, at));
+    let (_, (_, id)) = wanted?;
+    let snapshot = lists.snapshot(&id)?;
+    let inner = snapshot.inner.lock();
+    let member = inner.members.iter().find(|m| core::ptr::eq(m.device.as_ref(), device))?;
+    Some(f(snapshot, member))
 }

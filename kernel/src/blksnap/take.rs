@@ -2,42 +2,61 @@
 
 //! The take: all devices of a snapshot at one instant.
 //!
-//! 1. Memory, origins and images are made, change histories prepared: all that may fail or last.
+//! 1. Memory, origins and images are made, change histories prepared: all that may fail or last. A device that is in another taken snapshot
+//!    has a chain, which the new one joins.
 //! 2. File systems are frozen, so that they are clean.
-//! 3. The gate of each device closes: new writes wait, those in flight are waited for. Its time is bounded; past that the take fails and nothing
-//!    has changed.
-//! 4. The instant: each device's tracking switches, its copy-on-write is set. Nothing here can fail.
-//! 5. The gate opens, file systems thaw, the images appear.
+//! 3. The gate of each device closes: new writes wait, those in flight and those held are waited for. Its time is bounded; past that the take
+//!    fails and nothing has changed.
+//! 4. The instant: each device's tracking switches, its new layer is the newest. Nothing here can fail, but for a chain that fails by itself
+//!    or ends at this moment: then the take begins again.
+//! 5. The gate opens, file systems thaw, the blocks of storages' own files are left out, the images appear.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
-use kern::bdev::Frozen;
+use kern::bdev::{Frozen, Open};
 use kern::disk::Disk;
 use kern::errno::{Errno, Result};
-use kern::misc::{monotonic_ns, real_ns, uuid};
-use kern::pr_warn;
+use kern::misc::{monotonic_ns, param, real_ns, uuid, Param};
+use kern::sync::{drop_retired, Retired};
 use kern::vec::TryPush;
+use kern::{pr_err, pr_warn};
 
-use crate::cow::Cow;
+use crate::chain::{Chain, Layer};
 use crate::device::Device;
+use crate::image::Image;
 use crate::registry::{self, Registry};
 use crate::snapshot::{self, Phase, Snapshot};
+use crate::store::{Store, Stores, SLOT};
+
+/// How often a take begins again when a chain fails or ends during it.
+const TRIES: u32 = 8;
+/// How long a take that waits for another one sleeps at most before it looks again.
+const WAIT_MS: u32 = 1000;
+/// Blocks of memory for copies that a chain has at least and at most.
+const POOL_LEAST: u32 = 64;
+const POOL_MOST: u32 = 1 << 16;
 
 /// One device's part. Taken apart when dropped before it was handed over.
 struct Part {
     device: Arc<Device>,
-    cow: Option<Arc<Cow>>,
+    image: Option<Arc<Image>>,
     disk: Option<Arc<Disk>>,
+}
+
+impl Part {
+    fn image(&self) -> Result<&Arc<Image>> {
+        self.image.as_ref().ok_or(Errno::EIO)
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let Some(cow) = self.cow.take() else { return };
-        cow.fail(Errno::ESHUTDOWN);
-        self.device.set_cow(None);
+        let Some(image) = self.image.take() else { return };
+        image.shut();
         self.disk = None;
-        cow.close();
+        image.close();
     }
 }
 
@@ -48,40 +67,73 @@ struct Instant {
 }
 
 /// Takes a snapshot. Sleeps. `ESRCH`: there is none; `EALREADY`: taken; `ENODEV`: nothing to take, or a device went away;
-/// `ESTALE`: a device changed its size meanwhile; `ETIMEDOUT`: writes in flight did not end in time.
+/// `ESTALE`: a device changed its size meanwhile; `ETIMEDOUT`: writes in flight did not end in time; `EINTR`: while another take of one of the
+/// devices was waited for.
 pub(crate) fn take(id: &[u8; 16]) -> Result {
     let registry = registry::get()?;
-    let snapshot = registry.snapshot(id).ok_or(Errno::ESRCH)?;
+    let (snapshot, devices) = begin(&registry, id)?;
+    let stores = snapshot.stores();
     let mut parts = Vec::new();
-    {
-        let mut inner = snapshot.inner.lock();
-        match inner.phase {
-            Phase::Created => {}
-            Phase::Taking | Phase::Taken => return Err(Errno::EALREADY),
-            Phase::Destroyed => return Err(Errno::ESRCH),
+    let mut taken = Err(Errno::EAGAIN);
+    for _ in 0..TRIES {
+        taken = stores.as_ref().map_err(|e| *e).and_then(|stores| {
+            for device in &devices {
+                let part = Part { device: device.clone(), image: None, disk: None };
+                parts.try_push(part).map_err(|_| Errno::ENOMEM)?;
+            }
+            stacked_first(&mut parts);
+            take_parts(&registry, &snapshot, stores, &mut parts)
+        });
+        if taken.is_ok() {
+            break;
         }
-        if inner.members.is_empty() {
-            return Err(Errno::ENODEV);
-        }
-        for member in &inner.members {
-            let part = Part { device: member.device.clone(), cow: None, disk: None };
-            parts.try_push(part).map_err(|_| Errno::ENOMEM)?;
-        }
-        inner.phase = Phase::Taking;
-    }
-    stacked_first(&mut parts);
-    let taken = take_parts(&registry, &snapshot, &mut parts);
-    // A failed take is taken apart before anybody may try again.
-    if taken.is_err() {
+        // A failed take is taken apart before anybody may try again.
         drop(core::mem::take(&mut parts));
+        if !matches!(taken, Err(Errno::EAGAIN)) {
+            break;
+        }
     }
+    drop(stores);
     let (result, abandoned) = settle(&snapshot, taken, &mut parts);
+    registry.takes.fetch_add(1, Ordering::SeqCst);
+    registry.take_ended.wake();
     if abandoned {
         // Whoever it was bound to went away meanwhile.
         let _ = snapshot::destroy(id);
         return Err(Errno::ESRCH);
     }
     result
+}
+
+/// Makes sure that nobody else takes it, or another snapshot of one of its devices: that is waited for.
+fn begin(registry: &Registry, id: &[u8; 16]) -> Result<(Arc<Snapshot>, Vec<Arc<Device>>)> {
+    loop {
+        let seen = registry.takes.load(Ordering::SeqCst);
+        {
+            let lists = registry.lock();
+            let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?.clone();
+            let mut devices = Vec::new();
+            {
+                let inner = snapshot.inner.lock();
+                match inner.phase {
+                    Phase::Created => {}
+                    Phase::Taking | Phase::Taken => return Err(Errno::EALREADY),
+                    Phase::Destroyed => return Err(Errno::ESRCH),
+                }
+                for member in &inner.members {
+                    devices.try_push(member.device.clone()).map_err(|_| Errno::ENOMEM)?;
+                }
+            }
+            if devices.is_empty() {
+                return Err(Errno::ENODEV);
+            }
+            if !devices.iter().any(|device| lists.is_taking(device)) {
+                snapshot.inner.lock().phase = Phase::Taking;
+                return Ok((snapshot, devices));
+            }
+        }
+        registry.take_ended.until(WAIT_MS, true, || registry.takes.load(Ordering::SeqCst) != seen)?;
+    }
 }
 
 /// Hands the parts over, or goes back to before the take.
@@ -91,7 +143,7 @@ fn settle(snapshot: &Snapshot, taken: Result<Instant>, parts: &mut [Part]) -> (R
         Ok(instant) => {
             for part in parts {
                 if let Some(member) = inner.members.iter_mut().find(|m| Arc::ptr_eq(&m.device, &part.device)) {
-                    (member.cow, member.disk) = (part.cow.take(), part.disk.take());
+                    (member.image, member.disk) = (part.image.take(), part.disk.take());
                 }
             }
             (inner.gate_ns, inner.taken_ns) = (instant.gate_ns, instant.taken_ns);
@@ -117,41 +169,90 @@ fn stacked_first(parts: &mut [Part]) {
     });
 }
 
-fn take_parts(registry: &Registry, snapshot: &Snapshot, parts: &mut [Part]) -> Result<Instant> {
+fn take_parts(registry: &Registry, snapshot: &Snapshot, stores: &Arc<Stores>, parts: &mut [Part]) -> Result<Instant> {
     let share = parts.len() as u32;
     for part in parts.iter_mut() {
-        let cow = Cow::new(&part.device, &snapshot.store, &snapshot.events, share)?;
-        part.cow = Some(cow.clone());
-        let origin = cow.origin()?;
-        let disk = snapshot.store.on_direct(|under| Disk::new(&origin, Some(under), cow.tracking.sectors, &cow));
-        let disk = disk.unwrap_or_else(|| Disk::new(&origin, None, cow.tracking.sectors, &cow))?;
-        part.disk = Some(kern::alloc::try_arc(disk)?);
+        let image = join(&part.device, snapshot, stores, share)?;
+        part.image = Some(image.clone());
+        let chain = &image.chain;
+        let origin = chain.origin()?;
+        let (logical, dma) = stores.asks(&origin);
+        part.disk = Some(kern::alloc::try_arc(Disk::new(&origin, logical, dma, chain.sectors(), &image)?)?);
     }
+    let pinned = registry.lock().stores()?;
     let frozen = freeze(parts)?;
     for part in parts.iter() {
-        let Some(cow) = &part.cow else { continue };
-        let tracking = &cow.tracking;
+        let tracking = &part.image()?.chain.tracking;
         tracking.history.lock().prepare(&tracking.marks, uuid()).map_err(|_| Errno::ENOMEM)?;
+        // What they hold changes past the tracking: before this take, and after it.
+        left_out(&pinned, part, |sector, sectors| tracking.mark(sector, sectors));
     }
-    let instant = gate(registry, snapshot, parts);
+    let instant = gate(registry, snapshot, stores, parts);
     drop(frozen);
     let instant = instant?;
     for part in parts.iter() {
         if part.device.is_gone() {
             return Err(Errno::ENODEV);
         }
-        if let Some(cow) = &part.cow {
-            let origin = cow.origin()?;
-            let now = part.device.tracking_for(&origin)?;
-            if !Arc::ptr_eq(&now, &cow.tracking) {
-                return Err(Errno::ESTALE);
-            }
+        let image = part.image()?;
+        let now = part.device.tracking_for(&*image.chain.origin()?)?;
+        if !Arc::ptr_eq(&now, &image.chain.tracking) {
+            return Err(Errno::ESTALE);
         }
+        let mut result = Ok(());
+        left_out(&pinned, part, |sector, sectors| {
+            now.mark(sector, sectors);
+            result = result.and_then(|()| leave_out(image, sector, sectors));
+        });
+        result?;
         if let Some(disk) = &part.disk {
             disk.add()?;
         }
     }
     Ok(instant)
+}
+
+/// An image for a device's next take: of the chain that it has, or of a new one.
+fn join(device: &Arc<Device>, snapshot: &Snapshot, stores: &Arc<Stores>, share: u32) -> Result<Arc<Image>> {
+    device.tracking_for(&*Open::by_number(device.number())?)?;
+    let old = device.chain().filter(|chain| chain.failure().is_none());
+    let (chain, fresh) = match old {
+        Some(chain) => (chain, false),
+        None => {
+            let kib = match snapshot.wishes.copy_memory_kib {
+                0 => param(Param::CopyMemory),
+                kib => kib,
+            };
+            let pool_blocks = (kib / 4 / share.max(1)).clamp(POOL_LEAST, POOL_MOST);
+            (Chain::new(device, pool_blocks, snapshot.wishes.policy)?, true)
+        }
+    };
+    let image = Layer::new(&chain).and_then(|layer| Image::new(&layer, stores)).inspect_err(|_| {
+        if fresh {
+            chain.close();
+        }
+    })?;
+    // From here on the image's end is the chain's, if nobody else has it.
+    image.prepare().inspect_err(|_| image.close())?;
+    Ok(image)
+}
+
+/// Calls `f` with the ranges of the part's device that hold storages' own files: first sector and sectors.
+fn left_out(pinned: &[Arc<Store>], part: &Part, mut f: impl FnMut(u64, u64)) {
+    let Ok(origin) = part.image().and_then(|image| image.chain.origin()) else { return };
+    for extents in pinned.iter().filter_map(|store| store.extents()) {
+        extents.ranges_on(&origin).for_each(|(sector, sectors)| f(sector, sectors));
+    }
+}
+
+/// Before the image appears, and before anything is stored there for it.
+fn leave_out(image: &Image, sector: u64, sectors: u64) -> Result {
+    const SLOT_SECTORS: u64 = SLOT / 512;
+    if sector % SLOT_SECTORS != 0 || sectors % SLOT_SECTORS != 0 {
+        pr_err!("the blocks of the difference storage do not begin at a multiple of 4 KiB of the device; use another storage");
+        return Err(Errno::EINVAL);
+    }
+    image.free(sector * 512, sectors * 512).map(|_| ())
 }
 
 /// File systems that are frozen. The last one frozen is thawed first: thawing the one on a loop device writes to the one below.
@@ -168,8 +269,7 @@ impl Drop for AllFrozen {
 fn freeze(parts: &[Part]) -> Result<AllFrozen> {
     let mut frozen = AllFrozen(Vec::new());
     for part in parts {
-        let Some(cow) = &part.cow else { continue };
-        let one = cow.origin()?.freeze().inspect_err(|e| {
+        let one = part.image()?.chain.origin()?.freeze().inspect_err(|e| {
             let (major, minor) = part.device.number();
             pr_warn!("cannot freeze the file system on device {major}:{minor}: {e}; no snapshot is taken");
         })?;
@@ -178,34 +278,46 @@ fn freeze(parts: &[Part]) -> Result<AllFrozen> {
     Ok(frozen)
 }
 
-fn gate(registry: &Registry, snapshot: &Snapshot, parts: &[Part]) -> Result<Instant> {
+fn gate(registry: &Registry, snapshot: &Snapshot, stores: &Arc<Stores>, parts: &[Part]) -> Result<Instant> {
+    let mut retired = Vec::new();
+    retired.try_reserve_exact(parts.len()).map_err(|_| Errno::ENOMEM)?;
     let _one_at_a_time = registry.gate.lock();
     let begin = monotonic_ns();
     // One after the other: writes of a device that is stacked on another one must pass that one's gate to end.
-    let drained = drain(snapshot.gate_timeout_ms, begin, parts);
+    let mut result = parts.iter().try_for_each(|part| drain(snapshot.wishes.gate_timeout_ms, begin, part));
     let taken_ns = real_ns();
-    if drained.is_ok() {
-        for part in parts {
-            let Some(cow) = &part.cow else { continue };
-            cow.tracking.history.lock().switch(&cow.tracking.marks);
-            // Was empty, so that this does not wait.
-            part.device.set_cow(Some(cow.clone()));
-        }
+    if result.is_ok() {
+        result = parts.iter().try_for_each(|part| switch(snapshot, stores, part, &mut retired));
     }
     for part in parts {
         part.device.attachment().gate_open();
     }
-    drained.map(|()| Instant { gate_ns: monotonic_ns().saturating_sub(begin), taken_ns })
+    let gate_ns = monotonic_ns().saturating_sub(begin);
+    drop_retired(retired);
+    result.map(|()| Instant { gate_ns, taken_ns })
 }
 
-fn drain(timeout_ms: u32, begin: u64, parts: &[Part]) -> Result {
-    for part in parts {
-        part.device.attachment().gate_close();
-        let spent = (monotonic_ns().saturating_sub(begin) / 1_000_000) as u32;
-        part.device.attachment().gate_drain(timeout_ms.saturating_sub(spent).max(1)).inspect_err(|e| {
-            let (major, minor) = part.device.number();
-            pr_warn!("writes to device {major}:{minor} did not end within {timeout_ms} ms: {e}; no snapshot is taken");
-        })?;
+fn drain(timeout_ms: u32, begin: u64, part: &Part) -> Result {
+    let attachment = part.device.attachment();
+    attachment.gate_close();
+    let left = || timeout_ms.saturating_sub((monotonic_ns().saturating_sub(begin) / 1_000_000) as u32).max(1);
+    let drained = attachment.gate_drain(left()).and_then(|()| part.image()?.chain.quiesce(left()));
+    drained.inspect_err(|e| {
+        let (major, minor) = part.device.number();
+        pr_warn!("writes to device {major}:{minor} did not end within {timeout_ms} ms: {e}; no snapshot is taken");
+    })
+}
+
+/// The instant, for one device. `EAGAIN`: its chain has failed or ended.
+fn switch(snapshot: &Snapshot, stores: &Arc<Stores>, part: &Part, retired: &mut Vec<Retired<Layer>>) -> Result {
+    let image = part.image()?;
+    image.switch(stores, &snapshot.events)?;
+    if let Some(old) = part.device.set_live(image.layer()) {
+        // Never grows: there is room for all.
+        let _ = retired.try_push(old);
     }
+    image.chain.settle(image.layer());
+    let tracking = &image.chain.tracking;
+    tracking.history.lock().switch(&tracking.marks);
     Ok(())
 }

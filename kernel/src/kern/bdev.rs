@@ -46,6 +46,12 @@ impl BlockDevice {
         unsafe { sys::bsk_bdev_logical(self.raw()) }
     }
 
+    /// How the memory of its I/O has to be aligned, as a mask.
+    pub fn dma_mask(&self) -> u32 {
+        // SAFETY: live.
+        unsafe { sys::bsk_bdev_dma(self.raw()) }
+    }
+
     /// Major and minor number.
     pub fn number(&self) -> (u32, u32) {
         // SAFETY: live.

@@ -8,7 +8,7 @@
 
 use core::ffi::c_void;
 use core::mem;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::errno::{Errno, Result};
 use crate::sys;
@@ -88,6 +88,12 @@ impl Bio {
         unsafe { sys::bsk_bio_sectors(self.0.as_ptr()) }
     }
 
+    /// Fills `len` bytes of its data from byte `from` with zeros. Atomic.
+    pub fn zero(&self, from: u32, len: u32) {
+        // SAFETY: the bio is live; the shim stays within it.
+        unsafe { sys::bsk_bio_zero(self.0.as_ptr(), from, len) };
+    }
+
     /// Ends it: done, or failed. Atomic.
     pub fn end(self, result: Result) {
         let code = result.err().map_or(0, Errno::to_c);
@@ -101,5 +107,68 @@ impl Drop for Bio {
         crate::pr_err!("BUG: a held bio was lost; ended with an error");
         // SAFETY: the bio is ours, and gone after this.
         unsafe { sys::bsk_bio_end(self.0.as_ptr(), Errno::EIO.to_c()) };
+    }
+}
+
+/// Bios in a row, linked through themselves: growing needs no memory. Those left in it are ended with an error when it is dropped.
+pub struct BioList {
+    first: *mut c_void,
+    last: *mut c_void,
+}
+
+// SAFETY: it owns its bios, which are not tied to a thread.
+unsafe impl Send for BioList {}
+
+impl BioList {
+    /// With nothing in it.
+    pub const fn new() -> Self {
+        BioList { first: ptr::null_mut(), last: ptr::null_mut() }
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    /// Puts one at the end.
+    pub fn push(&mut self, bio: Bio) {
+        let raw = bio.into_raw();
+        // SAFETY: the bio is ours, and so is its link.
+        unsafe { sys::bsk_bio_link(raw, ptr::null_mut()) };
+        if self.last.is_null() {
+            self.first = raw;
+        } else {
+            // SAFETY: the last one is ours.
+            unsafe { sys::bsk_bio_link(self.last, raw) };
+        }
+        self.last = raw;
+    }
+}
+
+impl Default for BioList {
+    fn default() -> Self {
+        BioList::new()
+    }
+}
+
+impl Iterator for BioList {
+    type Item = Bio;
+
+    /// Takes out the first.
+    fn next(&mut self) -> Option<Bio> {
+        let raw = NonNull::new(self.first)?;
+        // SAFETY: the list owns its bios; the first is unlinked here.
+        self.first = unsafe { sys::bsk_bio_next(raw.as_ptr()) };
+        if self.first.is_null() {
+            self.last = ptr::null_mut();
+        }
+        // SAFETY: as above.
+        Some(unsafe { Bio::from_raw(raw) })
+    }
+}
+
+impl Drop for BioList {
+    fn drop(&mut self) {
+        self.for_each(drop);
     }
 }

@@ -50,14 +50,15 @@ unsafe impl Sync for Disk {}
 unsafe impl Send for Disk {}
 
 impl Disk {
-    /// A disk with the size of an origin, and block sizes that suit it and the device under the storage; not yet seen by anybody. Sleeps.
-    pub fn new<T: Serve>(origin: &BlockDevice, store: Option<&BlockDevice>, sectors: u64, owner: &Arc<T>) -> Result<Disk> {
+    /// A disk with the size of an origin, not yet seen by anybody. Its requests are multiples of `logical` bytes, their memory aligned by
+    /// the mask `dma`. Sleeps.
+    pub fn new<T: Serve>(origin: &BlockDevice, logical: u32, dma: u32, sectors: u64, owner: &Arc<T>) -> Result<Disk> {
         let ctx = Arc::into_raw(owner.clone());
         let mut raw = ptr::null_mut();
-        let store = store.map_or(ptr::null_mut(), BlockDevice::raw);
         // SAFETY: the callbacks get the context they were made for; its reference is the disk's.
-        let err =
-            unsafe { sys::bsk_disk_new(origin.raw(), store, sectors, ctx.cast_mut().cast(), serve::<T>, release::<T>, &mut raw) };
+        let err = unsafe {
+            sys::bsk_disk_new(origin.raw(), logical, dma, sectors, ctx.cast_mut().cast(), serve::<T>, release::<T>, &mut raw)
+        };
         match (Errno::check(err as i32), NonNull::new(raw)) {
             (Ok(_), Some(raw)) => Ok(Disk { raw, added: AtomicBool::new(false) }),
             (result, _) => {

@@ -69,7 +69,7 @@ impl File {
     }
 
     /// Writes whole pages to byte `pos`. Sleeps, with I/O.
-    pub fn write(&self, pos: u64, pages: &[&Page]) -> Result {
+    pub fn write(&self, pos: u64, pages: &[Page]) -> Result {
         // C wants an array of `struct page *`; a `&Page` is a pointer to one of these.
         let mut raw = [ptr::null_mut(); 256];
         let n = pages.len().min(raw.len());
@@ -81,6 +81,18 @@ impl File {
         }
         // SAFETY: n live pages; process context.
         Errno::check(unsafe { sys::bsk_file_write_pages(self.0.as_ptr(), pos, raw.as_ptr(), n as u32) } as i32).map(|_| ())
+    }
+
+    /// Reads a page at byte `pos`. Sleeps, with I/O.
+    pub fn read_page(&self, pos: u64, page: &mut Page) -> Result {
+        // SAFETY: both live; process context.
+        Errno::check(unsafe { sys::bsk_file_page(self.0.as_ptr(), false, pos, page.raw()) } as i32).map(|_| ())
+    }
+
+    /// Writes a page at byte `pos`. Sleeps, with I/O.
+    pub fn write_page(&self, pos: u64, page: &Page) -> Result {
+        // SAFETY: both live; process context.
+        Errno::check(unsafe { sys::bsk_file_page(self.0.as_ptr(), true, pos, page.raw()) } as i32).map(|_| ())
     }
 
     /// Moves `len` bytes between byte `pos` of the file and byte `from` of the bio's data. Sleeps, with I/O.

@@ -7,7 +7,7 @@
 //! building another: with `ENOMEM`, others are under way, and it tries again when one of them has come back.
 
 use core::ffi::{c_int, c_void};
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use rust_alloc::sync::Arc;
 
@@ -80,10 +80,24 @@ impl Io {
     }
 
     /// A part of another's bio, its `len` bytes from byte `from`, to or from `sector` of the device. `wait` as above.
-    pub fn part(pool: &Pool, device: &BlockDevice, bio: &Bio, (from, len): (u32, u32), sector: u64, wait: bool) -> Result<Io> {
+    pub fn part(
+        pool: &Pool,
+        device: &BlockDevice,
+        bio: &Bio,
+        (from, len): (u32, u32),
+        write: bool,
+        sector: u64,
+        wait: bool,
+    ) -> Result<Io> {
         // SAFETY: all are live; process context.
-        let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, sector, wait) };
+        let raw = unsafe { sys::bsk_io_clone(pool.0.as_ptr(), device.raw(), bio.raw(), from, len, write, sector, wait) };
         NonNull::new(raw).map(Io).ok_or(Errno::ENOMEM)
+    }
+
+    /// Sends it and waits for its end. Sleeps.
+    pub fn run(self) -> Result {
+        // SAFETY: the io is ours; afterwards it is dropped as one that is not sent.
+        Errno::check(unsafe { sys::bsk_io_run(self.0.as_ptr()) }).map(|_| ())
     }
 
     /// Sends it; the completion comes to `worker`. May sleep as any submission.
@@ -102,6 +116,67 @@ impl Drop for Io {
     fn drop(&mut self) {
         // SAFETY: never sent, so still ours.
         unsafe { sys::bsk_io_free(self.0.as_ptr()) };
+    }
+}
+
+/// I/O to be sent together, linked through itself: growing needs no memory.
+pub struct IoList {
+    first: *mut c_void,
+    last: *mut c_void,
+}
+
+// SAFETY: it owns its members, which are not tied to a thread.
+unsafe impl Send for IoList {}
+
+impl IoList {
+    /// With nothing in it.
+    pub const fn new() -> Self {
+        IoList { first: ptr::null_mut(), last: ptr::null_mut() }
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    /// Puts one at the end.
+    pub fn push(&mut self, io: Io, tag: Tag) {
+        let raw = io.0.as_ptr();
+        core::mem::forget(io);
+        // SAFETY: the io is ours and not sent, and so is the last one.
+        unsafe {
+            sys::bsk_io_tag(raw, tag.0, tag.1);
+            if self.last.is_null() {
+                self.first = raw;
+            } else {
+                sys::bsk_io_link(self.last, raw);
+            }
+        }
+        self.last = raw;
+    }
+
+    /// Sends all of it, so that the device may merge; the completions come to `worker`. May sleep as any submission.
+    pub fn submit<T: Work<N>, const N: u8>(self, worker: &Worker<T, N>) {
+        let first = self.first;
+        core::mem::forget(self);
+        // SAFETY: the members are ours and given away here; the worker outlives its I/O, as its owner counts it.
+        unsafe { sys::bsk_io_submit_all(first, worker.raw()) };
+    }
+}
+
+impl Default for IoList {
+    fn default() -> Self {
+        IoList::new()
+    }
+}
+
+impl Drop for IoList {
+    fn drop(&mut self) {
+        while let Some(raw) = NonNull::new(self.first) {
+            // SAFETY: the list owns its members, which were never sent.
+            self.first = unsafe { sys::bsk_io_linked(raw.as_ptr()) };
+            drop(Io(raw));
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A cell that is set once and read without a lock: the kernel's answer to `OnceLock`, for `blksnap_core`'s bitmaps.
+//! Cells that are set once and read without a lock: the kernel's answer to `OnceLock`, for `blksnap_core`'s bitmaps.
 
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use rust_alloc::boxed::Box;
+use rust_alloc::sync::Arc;
 
 use crate::alloc::try_box;
 
@@ -57,5 +58,57 @@ impl<T> Drop for Once<T> {
             // SAFETY: the pointer came from Box::into_raw.
             drop(unsafe { Box::from_raw(old) });
         }
+    }
+}
+
+/// A reference that is set once, without memory, and then stays; read without a lock.
+pub struct OnceArc<T> {
+    ptr: AtomicPtr<T>,
+}
+
+// SAFETY: it owns an `Arc<T>` and hands out `&T`.
+unsafe impl<T: Send + Sync> Sync for OnceArc<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for OnceArc<T> {}
+
+impl<T> OnceArc<T> {
+    /// Empty.
+    pub const fn new() -> Self {
+        OnceArc { ptr: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// What was set. Atomic.
+    pub fn get(&self) -> Option<&T> {
+        // SAFETY: a pointer that is there stays there until the cell is dropped or taken from, which needs it alone.
+        unsafe { self.ptr.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Sets it; a second time changes nothing and gives the value back. Atomic.
+    pub fn set(&self, value: Arc<T>) -> Result<(), Arc<T>> {
+        let raw = Arc::into_raw(value).cast_mut();
+        match self.ptr.compare_exchange(ptr::null_mut(), raw, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            // SAFETY: not stored, so that it is still ours.
+            Err(_) => Err(unsafe { Arc::from_raw(raw) }),
+        }
+    }
+
+    /// Takes it out again.
+    pub fn take(&mut self) -> Option<Arc<T>> {
+        let raw = core::mem::replace(self.ptr.get_mut(), ptr::null_mut());
+        // SAFETY: the pointer came from Arc::into_raw and is not in the cell any more.
+        (!raw.is_null()).then(|| unsafe { Arc::from_raw(raw) })
+    }
+}
+
+impl<T> Default for OnceArc<T> {
+    fn default() -> Self {
+        OnceArc::new()
+    }
+}
+
+impl<T> Drop for OnceArc<T> {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }

@@ -70,6 +70,8 @@ pub mod misc;
 #[cfg(blksnap)]
 pub mod page;
 #[cfg(blksnap)]
+pub mod pin;
+#[cfg(blksnap)]
 pub mod user;
 #[cfg(blksnap)]
 pub mod worker;

@@ -11,13 +11,13 @@ use crate::sys;
 /// Bytes of a page; a copy-on-write block is one page.
 pub const PAGE_SIZE: u32 = 4096;
 
-/// A page of our own; freed when dropped. `repr(transparent)`: a slice of them is a `struct page **`.
+/// A page of our own; freed when the last handle is dropped. `repr(transparent)`: a slice of them is a `struct page **`.
 #[repr(transparent)]
 pub struct Page(NonNull<c_void>);
 
 // SAFETY: a page is plain memory.
 unsafe impl Send for Page {}
-// SAFETY: through `&Page` it is only read by copies.
+// SAFETY: what two of its users do at the same time mixes bytes, as with any I/O, and nothing else.
 unsafe impl Sync for Page {}
 
 impl Page {
@@ -29,6 +29,26 @@ impl Page {
 
     pub(crate) fn raw(&self) -> *mut c_void {
         self.0.as_ptr()
+    }
+
+    /// Another handle on the same page, which lives as long as one of them. Atomic.
+    pub fn share(&self) -> Page {
+        // SAFETY: the page is live; the reference is the new handle's.
+        unsafe { sys::bsk_page_get(self.0.as_ptr()) };
+        Page(self.0)
+    }
+
+    /// Fills `len` bytes from byte `at` with zeros. Cut at the page's end. Atomic.
+    pub fn zero(&mut self, at: u32, len: u32) {
+        let at = at.min(PAGE_SIZE);
+        // SAFETY: the range lies in the page.
+        unsafe { sys::bsk_page_zero(self.raw(), at, len.min(PAGE_SIZE - at)) };
+    }
+
+    /// Takes the content of another page. Atomic.
+    pub fn copy_of(&mut self, other: &Page) {
+        // SAFETY: both are live.
+        unsafe { sys::bsk_page_copy(self.raw(), other.raw()) };
     }
 
     /// Copies `len` bytes of the bio's data, from its byte `from`, to byte `at` of the page. Cut at the page's end. Atomic.

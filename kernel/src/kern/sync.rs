@@ -14,11 +14,13 @@
 use core::cell::UnsafeCell;
 use core::ffi::{c_ulong, c_void};
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use rust_alloc::sync::Arc;
+use rust_alloc::vec::Vec;
 
 use crate::errno::{Errno, Result};
 use crate::sys;
@@ -38,9 +40,13 @@ pub enum Class {
     Snapshot = 7,
     /// One device's change history.
     History = 1,
+    /// One image's requests.
+    Image = 11,
     /// One device's copy-on-write state.
     Cow = 2,
-    /// A snapshot's difference storage.
+    /// The difference storages of a snapshot.
+    Stores = 10,
+    /// One difference storage.
     Store = 3,
     /// Jobs for the slow worker, and what came of them.
     Jobs = 6,
@@ -262,6 +268,14 @@ impl<T> RcuArc<T> {
         })
     }
 
+    /// Replaces what is held, at once; what was there is to be dropped later. Atomic.
+    pub fn exchange(&self, new: Option<Arc<T>>) -> Option<Retired<T>> {
+        let new = new.map_or(ptr::null_mut(), |a| Arc::into_raw(a).cast_mut());
+        let old = self.ptr.swap(new, Ordering::AcqRel);
+        // SAFETY: the pointer came from Arc::into_raw, and the swap took it out of the cell.
+        (!old.is_null()).then(|| Retired(ManuallyDrop::new(unsafe { Arc::from_raw(old) })))
+    }
+
     /// Replaces what is held and gives back what was there, once no reader sees it any more. Sleeps when something was there.
     pub fn replace(&self, new: Option<Arc<T>>) -> Option<Arc<T>> {
         let new = new.map_or(ptr::null_mut(), |a| Arc::into_raw(a).cast_mut());
@@ -273,6 +287,32 @@ impl<T> RcuArc<T> {
         unsafe { sys::bsk_synchronize_rcu() };
         // SAFETY: the pointer came from Arc::into_raw above, and the swap took it out of the cell.
         Some(unsafe { Arc::from_raw(old) })
+    }
+}
+
+/// What an [`RcuArc`] held: readers may still see it. Dropping it waits for them; sleeps.
+pub struct Retired<T>(ManuallyDrop<Arc<T>>);
+
+impl<T> Drop for Retired<T> {
+    fn drop(&mut self) {
+        // SAFETY: process context, as dropping this demands.
+        unsafe { sys::bsk_synchronize_rcu() };
+        // SAFETY: dropped once, here.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+    }
+}
+
+/// Drops all of them after one wait. Sleeps.
+pub fn drop_retired<T>(all: Vec<Retired<T>>) {
+    if all.is_empty() {
+        return;
+    }
+    // SAFETY: process context, as this function demands.
+    unsafe { sys::bsk_synchronize_rcu() };
+    for one in all {
+        let mut one = ManuallyDrop::new(one);
+        // SAFETY: nobody sees it any more; dropped once, here, as the value around it is not.
+        unsafe { ManuallyDrop::drop(&mut one.0) };
     }
 }
 

@@ -111,6 +111,12 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
         unsafe { sys::bsk_worker_push(self.raw.as_ptr(), list as u32, bio.into_raw()) };
     }
 
+    /// Whether nothing is on its lists. Atomic.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: `raw` is live.
+        unsafe { sys::bsk_worker_empty(self.raw.as_ptr()) }
+    }
+
     /// All bios of a list, oldest first.
     pub fn take(&self, list: List) -> Chain {
         // SAFETY: `raw` is live.

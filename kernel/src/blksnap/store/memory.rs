@@ -25,7 +25,7 @@ impl Memory {
         Ok(Memory { parts: Mutex::new(Class::Store, Vec::new())?, pages: AtomicU64::new(0) })
     }
 
-    /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is the snapshot.
+    /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is who needed it.
     pub(crate) fn put(&self, slot: u64, page: Page) -> Result {
         let mut parts = self.parts.lock();
         let part = slot as usize / PART;
@@ -34,21 +34,26 @@ impl Memory {
             parts.try_push(fresh).map_err(|_| Errno::ENOMEM)?;
         }
         let place = parts.get_mut(part).and_then(|p| p.get_mut(slot as usize % PART)).ok_or(Errno::EIO)?;
-        *place = Some(page);
-        self.pages.fetch_add(1, Ordering::Relaxed);
+        if place.replace(page).is_none() {
+            self.pages.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Another handle on a slot's page.
+    pub(crate) fn page(&self, slot: u64) -> Result<Page> {
+        let parts = self.parts.lock();
+        let page = parts.get(slot as usize / PART).and_then(|p| p.get(slot as usize % PART)).and_then(Option::as_ref);
+        page.map(Page::share).ok_or(Errno::EIO)
     }
 
     /// Moves `len` bytes between the slots, from byte `pos` of them, and the bio's data, from its byte `from`.
     pub(crate) fn transfer(&self, write: bool, pos: u64, bio: &Bio, from: u32, len: u32) -> Result {
-        let mut parts = self.parts.lock();
         let (mut pos, mut from, mut left) = (pos, from, len);
         while left > 0 {
-            let slot = (pos / u64::from(PAGE_SIZE)) as usize;
             let at = (pos % u64::from(PAGE_SIZE)) as u32;
             let n = left.min(PAGE_SIZE - at);
-            let page =
-                parts.get_mut(slot / PART).and_then(|p| p.get_mut(slot % PART)).and_then(Option::as_mut).ok_or(Errno::EIO)?;
+            let mut page = self.page(pos / u64::from(PAGE_SIZE))?;
             if write {
                 page.copy_from(at, bio, from, n);
             } else {

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What images ask of the chain: where blocks are, and their writes' turns. Everything here sleeps for the chain's lock alone.
+
+use alloc::sync::Arc;
+
+use blksnap_core::cow::{CopyId, Epoch, Over, Saved, Source};
+use blksnap_core::BlockRange;
+use kern::bio::Bio;
+use kern::errno::{Errno, Result};
+use kern::page::{Page, PAGE_SIZE};
+
+use super::frames::Frames;
+use super::slots::{Owner, Place, Slots};
+use super::{errno, Chain, Lazy, Token};
+use crate::store::Store;
+
+/// Where the data behind a [`Source`] is, as long as the lock is held.
+pub(crate) struct Pages<'a> {
+    frames: &'a Frames,
+    slots: &'a Slots,
+}
+
+impl Pages<'_> {
+    /// Copies `len` bytes from byte `skip` of block `index` of a copy on, to a bio's data from its byte `to`.
+    pub(crate) fn copy_to(&self, copy: CopyId, index: u32, skip: u32, bio: &Bio, to: u32, len: u32) -> Result {
+        let (mut to, mut left, mut skip) = (to, len, skip);
+        for page in self.frames.of(copy).skip(index as usize) {
+            let n = left.min(PAGE_SIZE - skip);
+            page.copy_to(skip, bio, to, n);
+            (to, left, skip) = (to + n, left - n, 0);
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        Err(Errno::EIO)
+    }
+
+    /// A block of a copy.
+    pub(crate) fn page(&self, copy: CopyId, index: u32) -> Result<&Page> {
+        self.frames.of(copy).nth(index as usize).ok_or(Errno::EIO)
+    }
+
+    /// Where a slot is.
+    pub(crate) fn place(&self, slot: u64, max: u64) -> Result<Place> {
+        self.slots.find(slot, max)
+    }
+}
+
+impl Chain {
+    /// Where a block of an image is, and for how many of `max`, given to `f` under the lock.
+    pub(crate) fn look_up<R>(
+        &self,
+        epoch: Epoch,
+        block: u64,
+        max: u64,
+        f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.with(|state| {
+            if state.engine.failed() {
+                return Err(Errno::EIO);
+            }
+            let (source, run) = state.engine.resolve(epoch, block, max);
+            f(source, run.clamp(1, max), &Pages { frames: &state.frames, slots: &state.slots })
+        })
+    }
+
+    /// What an image has of its own at a block: its slot if it has one, and for how many of `max` blocks.
+    pub(crate) fn own(&self, epoch: Epoch, block: u64, max: u64) -> Result<(Option<Place>, bool, u64)> {
+        self.with(|state| {
+            let (over, run) = state.engine.over(epoch, block, max);
+            match over {
+                Over::None => Ok((None, false, run)),
+                Over::Zero => Ok((None, true, run)),
+                Over::Slot(slot) => state.slots.find(slot, run).map(|place| {
+                    let run = place.run;
+                    (Some(place), true, run)
+                }),
+            }
+        })
+    }
+
+    /// A write to an image waits for its turn: the token by which it is ended. [`grant`](crate::image::Image::grant) tells.
+    pub(crate) fn image_write(&self, epoch: Epoch, request: u32, range: BlockRange) -> Result<u64> {
+        let token = self.with(|state| {
+            let token = state.tokens.insert(Token::Image(epoch, request)).map_err(|_| Errno::ENOMEM)?;
+            state.engine.image_write(epoch, u64::from(token), range).map_err(|_| {
+                state.tokens.remove(token);
+                Errno::ENOMEM
+            })?;
+            Ok(u64::from(token))
+        })?;
+        self.kick();
+        Ok(token)
+    }
+
+    /// It is over.
+    pub(crate) fn image_done(&self, token: u64) {
+        self.with(|state| {
+            state.engine.image_done(token);
+            state.tokens.remove(token as u32);
+        });
+        self.kick();
+    }
+
+    /// The engine's number for slots that an image takes. `None`: they cannot be named together, others have to be taken.
+    pub(crate) fn name(&self, epoch: Epoch, store: &Arc<Store>, slot: u64, count: u64) -> Result<Option<u64>> {
+        self.with(|state| state.slots.name(Owner::Image(epoch), store, slot, count))
+    }
+
+    /// Blocks of an image are from now on in the slots from `named` on; the data is there.
+    pub(crate) fn enter(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange, named: u64) -> Result {
+        self.with(|state| state.engine.image_enter(own, epoch, range, named).map_err(errno))
+    }
+
+    /// Whole blocks of an image read as zeros, but those that have slots.
+    pub(crate) fn zero(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange) -> Result<u64> {
+        self.with(|state| state.engine.image_zero(own, epoch, range).map_err(|_| Errno::ENOMEM))
+    }
+
+    /// Nobody needs what whole blocks held at the take. How many began to read as zeros.
+    pub(crate) fn free(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange) -> Result<u64> {
+        self.with(|state| {
+            let Some((engine, saved)) = state.engine() else { return Ok(0) };
+            engine.free(saved, own, epoch, range).map_err(|_| Errno::ENOMEM)
+        })
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the engine wants, collected under the lock and carried out after it.
+//!
+//! Pages are taken and given back, and I/O is built, under the lock; bios are linked through themselves, so that none of it needs
+//! memory of its own. What may sleep, submitting above all, comes afterwards: first what was held goes on, then reads are sent.
+
+use core::sync::atomic::Ordering;
+
+use blksnap_core::cow::{Action, BatchId, CopyId};
+use blksnap_core::{BlockRange, BLOCK_SECTORS};
+use kern::bio::BioList;
+use kern::errno::{Errno, Result};
+use kern::io::{Io, IoList, Tag};
+use kern::page::Page;
+use kern::vec::TryPush;
+
+use super::run::READ;
+use super::slow::Job;
+use super::{errno, Chain, Owner, State, Storing, Token, Waiting};
+use crate::events::What;
+use crate::store::{Backend, Got};
+
+/// What is to be done after the lock.
+#[derive(Default)]
+pub(super) struct Out {
+    /// Go on to the device.
+    pub(super) pass: BioList,
+    /// Are done.
+    pub(super) drop: BioList,
+    reads: IoList,
+    /// The slow worker has something to do.
+    slow: bool,
+    /// Something was done already.
+    any: bool,
+    error: Option<Errno>,
+}
+
+/// What became of a store.
+enum Placed {
+    /// The storage has to grow.
+    Not,
+    /// The slow worker has it.
+    Sent,
+    /// It is where it should be.
+    Done,
+}
+
+impl State {
+    /// A store in memory, if there are pages to be had without waiting. Whether there were.
+    fn keep_at_once(&mut self, batch: BatchId, blocks: u32) -> Result<bool> {
+        let mut fresh = core::mem::take(&mut self.fresh);
+        while fresh.len() < blocks as usize {
+            let Some(page) = Page::alloc(false) else { break };
+            fresh.try_push(page).map_err(|_| Errno::ENOMEM)?;
+        }
+        let there = fresh.len() >= blocks as usize;
+        let kept = if there { self.keep(batch, &mut fresh) } else { Ok(()) };
+        self.fresh = fresh;
+        if there {
+            self.stored(batch, kept)?;
+        }
+        Ok(there)
+    }
+}
+
+impl Out {
+    /// Keeps the first error: all snapshots of the device are to be given up.
+    pub(super) fn note(&mut self, result: Result) {
+        if let Err(e) = result {
+            self.error.get_or_insert(e);
+        }
+    }
+
+    /// Whether there is nothing to be done, and nothing was.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any && self.error.is_none() && self.pass.is_empty() && self.drop.is_empty() && self.reads.is_empty()
+    }
+
+    /// A write that the engine does not hold.
+    pub(super) fn pass_on(&mut self, token: Token) {
+        if let Token::Write(bio) = token {
+            self.pass.push(bio);
+        }
+    }
+}
+
+impl Chain {
+    /// What the engine wants at the moment.
+    pub(super) fn collect(&self, state: &mut State, out: &mut Out) {
+        loop {
+            self.actions(state, out);
+            if self.failure().is_some() {
+                return;
+            }
+            self.retry_reads(state, out);
+            if !self.place_stores(state, out) {
+                return;
+            }
+        }
+    }
+
+    fn actions(&self, state: &mut State, out: &mut Out) {
+        while let Some(action) = state.engine.next_action() {
+            out.any = true;
+            match action {
+                Action::FreeCopy { copy } => state.frames.give_back(copy),
+                Action::Release { token } => {
+                    if let Some(token) = state.tokens.remove(token as u32) {
+                        state.held = state.held.saturating_sub(1);
+                        out.pass_on(token);
+                    }
+                }
+                Action::Read { copy, range } => {
+                    if state.frames.take(copy, range.count as u32) {
+                        self.read(state, copy, range, out);
+                    } else {
+                        out.note(Err(Errno::ENOMEM));
+                    }
+                }
+                Action::Store { batch, epoch, blocks } => {
+                    let pushed = state.waiting.try_push(Waiting { batch, epoch, blocks });
+                    out.note(pushed.map_err(|_| Errno::ENOMEM));
+                }
+                Action::ImageWrite { token } => {
+                    if let Some(&Token::Image(epoch, request)) = state.tokens.get(token as u32) {
+                        state.live.iter().filter(|live| live.epoch == epoch).for_each(|live| live.image.grant(request));
+                    }
+                }
+                Action::Resume => {
+                    if let Some((engine, saved)) = state.engine() {
+                        out.note(engine.resume(saved).map_err(errno));
+                    }
+                }
+                Action::FreeEpoch { epoch } => out.slow |= state.slots.release(Owner::Copies(epoch)),
+            }
+        }
+    }
+
+    /// Builds the read of a copy, whose pages are there; puts it off when there is no bio until one comes back.
+    fn read(&self, state: &mut State, copy: CopyId, range: BlockRange, out: &mut Out) {
+        let sector = range.start * BLOCK_SECTORS;
+        let bytes = (range.count * BLOCK_SECTORS).min(self.sectors.saturating_sub(sector)) * 512;
+        let built = self.origin.with(|origin| {
+            origin.map(|origin| Io::pages(&self.pool, origin, false, sector, bytes, false, state.frames.of(copy)))
+        });
+        match built {
+            Some(Ok(io)) => {
+                self.outstanding.fetch_add(1, Ordering::AcqRel);
+                out.reads.push(io, Tag(READ | u64::from(copy.0), 0));
+            }
+            // Never grows: there is room for all copies.
+            Some(Err(_)) => out.note(state.unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM)),
+            None => out.note(Err(Errno::EIO)),
+        }
+    }
+
+    fn retry_reads(&self, state: &mut State, out: &mut Out) {
+        for _ in 0..state.unread.len() {
+            let Some((copy, range)) = state.unread.pop() else { return };
+            let before = state.unread.len();
+            self.read(state, copy, range, out);
+            if state.unread.len() > before {
+                return;
+            }
+        }
+    }
+
+    /// Stores that have no slots yet. Whether one has ended, so that the engine may want more.
+    fn place_stores(&self, state: &mut State, out: &mut Out) -> bool {
+        let (mut at, mut ended) = (0, false);
+        while let Some(&waiting) = state.waiting.get(at) {
+            let placed = self.place(state, waiting);
+            match placed {
+                Ok(Placed::Not) => {
+                    at += 1;
+                    continue;
+                }
+                Ok(Placed::Sent) => out.slow = true,
+                Ok(Placed::Done) => ended = true,
+                Err(e) => {
+                    out.note(Err(e));
+                    return false;
+                }
+            }
+            state.waiting.swap_remove(at);
+            out.any = true;
+        }
+        ended
+    }
+
+    /// Finds room for a store: with the snapshot that it is of, or else with another one that is alive.
+    fn place(&self, state: &mut State, waiting: Waiting) -> Result<Placed> {
+        let Waiting { batch, epoch, blocks } = waiting;
+        let mut growing = false;
+        let first = state.live.iter().filter(|live| live.epoch == epoch);
+        for live in first.chain(state.live.iter().rev().filter(|live| live.epoch != epoch)) {
+            // A second try when the slots were not in one segment.
+            for _ in 0..2 {
+                match live.stores.allocate(blocks) {
+                    Got::At(store, slot) => {
+                        let Some(named) = state.slots.name(Owner::Copies(epoch), &store, slot, u64::from(blocks))? else {
+                            continue;
+                        };
+                        if let Some(storing) = state.storing.get_mut(batch.0 as usize) {
+                            *storing = Storing { slot: named, left: 1 };
+                        }
+                        let job = match store.backend() {
+                            Backend::Memory(_) => {
+                                if state.keep_at_once(batch, blocks)? {
+                                    return Ok(Placed::Done);
+                                }
+                                Job::Pages { batch, count: blocks }
+                            }
+                            _ => {
+                                let mut pages = super::reserved(blocks)?;
+                                for (copy, _) in state.engine.batch(batch) {
+                                    for page in state.frames.of(copy) {
+                                        pages.try_push(page.share()).map_err(|_| Errno::ENOMEM)?;
+                                    }
+                                }
+                                Job::Store { batch, store, slot, pages }
+                            }
+                        };
+                        return self.send(job).map(|()| Placed::Sent);
+                    }
+                    Got::Later(_) => growing = true,
+                    Got::Full => {}
+                }
+                break;
+            }
+        }
+        if growing {
+            return Ok(Placed::Not);
+        }
+        for live in &state.live {
+            live.events.push(What::NoSpace { sectors: u64::from(blocks) * BLOCK_SECTORS });
+        }
+        Err(Errno::ENOSPC)
+    }
+
+    /// Carries out what was collected. May sleep as any submission.
+    pub(super) fn carry_out(&self, out: Out) {
+        if let Some(error) = out.error {
+            self.fail(error);
+        }
+        for bio in out.pass {
+            self.attachment.submit(bio);
+        }
+        for bio in out.drop {
+            bio.end(Ok(()));
+        }
+        if !out.reads.is_empty() {
+            out.reads.submit(&self.worker);
+        }
+        if out.slow {
+            self.slow.kick();
+        }
+    }
+
+    /// Waits until no write is held any more, after a failure. Sleeps.
+    pub(super) fn flush_held(&self) {
+        kern::file::without_reclaim(|| loop {
+            let mut out = Out::default();
+            for bio in self.worker.take(kern::worker::List::Held) {
+                out.pass.push(bio);
+            }
+            self.collect(&mut self.state.lock(), &mut out);
+            if out.is_empty() {
+                return;
+            }
+            self.carry_out(out);
+        });
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The fast worker: what happened since it looked last, told to the engine in one go.
+//!
+//! Never waits for a difference storage; that is the slow worker's. It may wait where any submitter may: for the origin.
+
+use core::sync::atomic::Ordering;
+
+use blksnap_core::cow::{BatchId, CopyId, Lost};
+use kern::bio::{Bio, Op};
+use kern::errno::{Errno, Result};
+use kern::io::{Done, Tag};
+use kern::misc::{monotonic_ns, param, Param};
+use kern::page::Page;
+use kern::worker::{List, Work};
+
+use alloc::vec::Vec;
+
+use super::round::Out;
+use super::slow::Finished;
+use super::{errno, Chain, State, Token};
+use crate::store::Backend;
+
+/// What a completion is of: in the upper half of the tag's first number.
+pub(super) const READ: u64 = 1 << 32;
+pub(super) const STORE: u64 = 2 << 32;
+
+/// How often a worker that waits looks again.
+const GROWTH_MS: u32 = 5;
+const MEMORY_MS: u32 = 1;
+const WATCH_MS: u32 = 1000;
+/// A timer may come that much before its time.
+const EARLY_NS: u64 = 20_000_000;
+
+impl Work<0> for Chain {
+    fn run(&self) {
+        kern::file::without_reclaim(|| {
+            let asked = self.asked.load(Ordering::SeqCst);
+            while self.urged.swap(false, Ordering::SeqCst) || self.watching.load(Ordering::Relaxed) || !self.worker.is_empty() {
+                self.round();
+                if self.worker.is_empty() && !self.urged.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            self.answer(asked);
+        });
+    }
+}
+
+impl Chain {
+    /// Everything that came in, and what the engine wants then.
+    fn round(&self) {
+        let (done, held) = (self.worker.done(), self.worker.take(List::Held));
+        let finished = core::mem::take(&mut *self.finished.lock());
+        let mut out = Out::default();
+        let mut ended = finished.len() as u32;
+        let watch = {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            for io in done {
+                ended += 1;
+                out.note(state.completion(&io));
+            }
+            for job in finished {
+                out.note(state.job(job));
+            }
+            for bio in held {
+                self.hold(state, bio, &mut out);
+            }
+            if ended > 0 {
+                state.progress_ns = monotonic_ns();
+            }
+            self.collect(state, &mut out);
+            state.watch()
+        };
+        self.watching.store(watch.is_some(), Ordering::Relaxed);
+        self.leave(ended);
+        self.carry_out(out);
+        match watch {
+            Some(Watch::Late) if self.failure().is_none() => self.fail(Errno::ETIMEDOUT),
+            Some(Watch::In(ms)) => self.worker.kick_in(ms),
+            _ => {}
+        }
+    }
+
+    /// A write that the filter held.
+    fn hold(&self, state: &mut State, bio: Bio, out: &mut Out) {
+        if self.failure().is_some() {
+            out.pass.push(bio);
+        } else if bio.op() == Op::Discard {
+            // Advisory: the blocks are still needed for an image, so it does not happen.
+            out.drop.push(bio);
+        } else {
+            let range = self.held_range(&bio);
+            if state.held == 0 {
+                state.progress_ns = monotonic_ns();
+            }
+            let token = match state.tokens.insert(Token::Write(bio)) {
+                Ok(token) => token,
+                Err(refused) => {
+                    out.note(Err(Errno::ENOMEM));
+                    return out.pass_on(refused);
+                }
+            };
+            state.held += 1;
+            let told = match state.engine() {
+                Some((engine, saved)) => engine.write(saved, u64::from(token), range),
+                None => Err(Lost::Memory),
+            };
+            if let Err(lost) = told {
+                if lost == Lost::Pool {
+                    kern::pr_warn!(
+                        "the memory for copies is full, and the snapshot is to be given up rather than to hold writes back"
+                    );
+                }
+                out.note(Err(errno(lost)));
+                state.held -= 1;
+                if let Some(token) = state.tokens.remove(token) {
+                    out.pass_on(token);
+                }
+            }
+        }
+    }
+
+    /// Tells a take that waits whether all is quiet, as of a look that began after it had asked.
+    fn answer(&self, asked: u32) {
+        if asked == 0 || self.answered.load(Ordering::Relaxed) == u64::from(asked) << 1 | 1 {
+            return;
+        }
+        let quiet = self.state.lock().engine.quiet();
+        self.answered.store(u64::from(asked) << 1 | u64::from(quiet), Ordering::SeqCst);
+        self.idle.wake();
+    }
+}
+
+/// What a worker that waits for something does about it.
+enum Watch {
+    /// Comes again after so many milliseconds.
+    In(u32),
+    /// Comes again anyway.
+    Soon,
+    /// Writers are not held for ever: a storage that stands still costs the snapshots.
+    Late,
+}
+
+impl State {
+    fn watch(&mut self) -> Option<Watch> {
+        let again_ms = if !self.unread.is_empty() {
+            MEMORY_MS
+        } else if !self.waiting.is_empty() {
+            GROWTH_MS
+        } else if self.held > 0 {
+            WATCH_MS
+        } else {
+            return None;
+        };
+        let now_ns = monotonic_ns();
+        let limit_ns = u64::from(param(Param::StoreTimeout).max(1)) * 1_000_000_000;
+        if self.held > 0 && now_ns.saturating_sub(self.progress_ns) > limit_ns {
+            return Some(Watch::Late);
+        }
+        let due_ns = now_ns + u64::from(again_ms) * 1_000_000;
+        if now_ns + EARLY_NS < self.due_ns && self.due_ns <= due_ns {
+            return Some(Watch::Soon);
+        }
+        self.due_ns = due_ns;
+        Some(Watch::In(again_ms))
+    }
+
+    /// Own I/O that ended.
+    fn completion(&mut self, done: &Done) -> Result {
+        let Tag(what, _) = done.tag();
+        let id = what as u32;
+        if what & !u64::from(u32::MAX) == READ {
+            self.read_done(CopyId(id), done.result())
+        } else {
+            self.stored(BatchId(id), done.result())
+        }
+    }
+
+    /// What the slow worker did.
+    fn job(&mut self, job: Finished) -> Result {
+        match job {
+            Finished::Store { batch, result } => self.stored(batch, result),
+            Finished::Pages { batch, pages } => {
+                let kept = pages.and_then(|mut pages| self.keep(batch, &mut pages));
+                self.stored(batch, kept)
+            }
+        }
+    }
+
+    fn read_done(&mut self, copy: CopyId, result: Result) -> Result {
+        result?;
+        let Some((engine, saved)) = self.engine() else { return Ok(()) };
+        engine.read_done(saved, copy, true).map_err(errno)
+    }
+
+    /// One I/O of a store ended.
+    pub(super) fn stored(&mut self, batch: BatchId, result: Result) -> Result {
+        let Some(storing) = self.storing.get_mut(batch.0 as usize) else { return Err(Errno::EIO) };
+        storing.left = storing.left.saturating_sub(1);
+        result?;
+        if storing.left > 0 {
+            return Ok(());
+        }
+        let slot = storing.slot;
+        let Some((engine, saved)) = self.engine() else { return Ok(()) };
+        engine.store_done(saved, batch, slot).map_err(errno)
+    }
+
+    /// In memory, the pages stay where they are, and fresh ones take their place for later copies.
+    pub(super) fn keep(&mut self, batch: BatchId, fresh: &mut Vec<Page>) -> Result {
+        let slot = self.storing.get(batch.0 as usize).ok_or(Errno::EIO)?.slot;
+        let place = self.slots.find(slot, 1)?;
+        let Backend::Memory(memory) = place.store.backend() else { return Err(Errno::EIO) };
+        let mut slot = place.slot;
+        for (copy, _) in self.engine.batch(batch) {
+            self.frames.replace(copy, fresh, |page| {
+                memory.put(slot, page).map_err(|_| Errno::ENOSPC)?;
+                slot += 1;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
