@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Difference storage: on the snapshotted file system itself, several together, full, given up.
+
+# check_own_store MKFS OPTIONS-OF-THE-IMAGE CHECKER…: the store is a file of the file system that is in the snapshot.
+check_own_store() {
+    local mkfs=$1 options=$2 device i pid name
+    shift 2
+    device=$(node $C)
+    $mkfs "$device"
+    mkdir -p $W/origin $W/image
+    mount "$device" $W/origin
+    for i in $(seq 30); do head -c $((RANDOM * 8)) /dev/urandom >$W/origin/file$i; done
+    (cd $W/origin && md5sum file*) >$W/sums
+    fallocate -l 64M $W/origin/store
+    snapc attach "$device"
+    ID=$(snapc open2 extents:$W/origin/store)
+    snapc add "$device" "$ID"
+    ( i=0; while :; do
+        i=$((i + 1))
+        head -c 200000 /dev/urandom >"$W/origin/noise$((i % 9))" 2>/dev/null || exit 0
+        [ $((i % 5)) = 0 ] && rm -f "$W/origin/noise$((i % 3))"
+    done ) &
+    pid=$!
+    sleep 0.3
+    snapc take "$ID"
+    for i in $(seq 30); do head -c $((RANDOM * 8)) /dev/urandom >$W/origin/file$i; done
+    sync -f $W/origin
+    [ "$(snapc stat "$ID" | value used)" -gt 0 ] || fail "nothing was stored"
+    rm -f $W/origin/store 2>/dev/null && fail "the file could be removed"
+    read -r _ name < <(snapc info "$device")
+    mount -o "$options" "/dev/$name" $W/image
+    (cd $W/image && md5sum --quiet -c $W/sums)
+    cmp -n $((64 << 20)) $W/image/store /dev/zero
+    umount $W/image
+    "$@" "/dev/$name"
+    kill $pid
+    wait $pid 2>/dev/null || true
+    destroy
+    within 10 rm $W/origin/store
+    within 10 umount $W/origin
+    "$@" "$device"
+    snapc detach "$device"
+}
+
+t_store_on_the_snapshotted_ext4() { check_own_store "mkfs.ext4 -q -F" rw e2fsck -fn; }
+
+t_store_on_the_snapshotted_xfs() { check_own_store "mkfs.xfs -q -f" rw,nouuid xfs_repair -n; }
+
+# The whole disk is in the snapshot, the file system on one of its partitions: the same sectors.
+t_store_on_a_partition_of_the_disk() {
+    local part name
+    printf 'label: gpt\nsize=100MiB\n' | sfdisk -q $C
+    udevadm settle
+    part=$(node $C)1
+    within 3 test -b "$part"
+    mkfs.ext4 -q -F "$part"
+    mkdir -p $W/origin
+    mount "$part" $W/origin
+    head -c 3000000 /dev/urandom >$W/origin/file
+    md5sum <$W/origin/file >$W/sum
+    fallocate -l 16M $W/origin/store
+    snapc attach "$(node $C)"
+    ID=$(snapc open2 extents:$W/origin/store)
+    snapc add "$(node $C)" "$ID"
+    snapc take "$ID"
+    head -c 3000000 /dev/urandom >$W/origin/file
+    sync -f $W/origin
+    [ "$(snapc stat "$ID" | value used)" -gt 0 ] || fail "nothing was stored"
+    read -r _ name < <(snapc info "$(node $C)")
+    losetup -r -o $((2048 * 512)) /dev/loop7 "/dev/$name"
+    mkdir -p $W/image
+    mount -o ro,noload /dev/loop7 $W/image
+    md5sum <$W/image/file | cmp - $W/sum
+    umount $W/image
+    losetup -d /dev/loop7
+    destroy
+}
+
+# Each take tells that the blocks of the store have changed, as they read as zeros then.
+t_store_of_extents_is_in_the_changes() {
+    local device image2
+    device=$(node $A)
+    mkfs.ext4 -q -F "$device"
+    mkdir -p $W/origin
+    mount "$device" $W/origin
+    dd if=/dev/urandom of=$W/origin/junk bs=1M count=20 status=none
+    sync -f $W/origin
+    snapc attach "$device"
+    rm $W/origin/junk
+    sync -f $W/origin
+    snapshot memory -- "$device"
+    copy "${IMAGE[0]}" $W/image1
+    destroy
+    fallocate -l 16M $W/origin/store
+    ID=$(snapc open2 extents:$W/origin/store)
+    snapc add "$device" "$ID"
+    snapc take "$ID"
+    image2=$(image "$device")
+    snapc cbtmap "$device" >$W/map
+    # Blocks of the store that held zeros before are told as well.
+    stamp delta $W/image1 "$image2" --map $W/map --base 1 >$W/delta 2>&1 || true
+    grep -q ' 0 missed' $W/delta || fail "$(cat $W/delta)"
+    destroy
+}
+
+t_store_of_extents_is_refused_with_a_reason() {
+    modprobe btrfs || skip "no btrfs"
+    mkfs.btrfs -q -f $C
+    mkdir -p $W/origin
+    mount $C $W/origin
+    fallocate -l 8M $W/origin/store
+    errno EOPNOTSUPP snapc open2 extents:$W/origin/store
+    umount $W/origin
+    mkfs.ext4 -q -F $C
+    mount $C $W/origin
+    truncate -s 8M $W/origin/store
+    errno EINVAL snapc open2 extents:$W/origin/store
+    rm $W/origin/store
+    fallocate -l 8M $W/origin/store
+    ID=$(snapc open2 extents:$W/origin/store)
+    errno EBUSY snapc open2 extents:$W/origin/store
+    destroy
+    # While the device is in a taken snapshot, its blocks may be needed.
+    snapshot memory -- $C
+    errno EBUSY snapc open2 extents:$W/origin/store
+}
+
+t_store_added_when_the_first_is_nearly_full() {
+    copy $A $W/copy
+    ID=$(snapc open2 memory $((2 << 20)))
+    snapc attach "$(node $A)"
+    snapc add "$(node $A)" "$ID"
+    snapc take "$ID"
+    errno ENOENT snapc wait "$ID" 10
+    dd if=/dev/urandom of=$A bs=64k count=30 oflag=direct conv=notrunc status=none
+    # The bytes are stored a moment after the writes: the event tells.
+    same "$(snapc wait "$ID" 10000)" code=64 "the event"
+    mkfs.ext4 -q -F $D
+    mkdir -p $W/d
+    mount $D $W/d
+    truncate -s 0 $W/d/store
+    snapc addstore "$ID" $W/d/store
+    dd if=/dev/urandom of=$A bs=64k count=400 seek=32 oflag=direct conv=notrunc status=none
+    cmp "$(image $A)" $W/copy
+    snapc addstore "$ID" memory $((16 << 20))
+    [ "$(snapc stat "$ID" | value capacity)" -gt $((18 << 20)) ] || fail "capacity: $(snapc stat "$ID")"
+    destroy
+    umount $W/d
+}
+
+# stuck POLICY: a snapshot of $A, its store on a device that does nothing; then a write of 8 MiB, in the background, in $WRITER.
+stuck() {
+    modprobe dm-mod
+    dmsetup create store --table "0 $(blockdev --getsz $D) linear $(node $D) 0"
+    ID=$(POLICY=$1 POOL_KIB=1024 snapc open2 /dev/mapper/store)
+    snapc attach "$(node $A)"
+    snapc add "$(node $A)" "$ID"
+    snapc take "$ID"
+    copy $A $W/copy
+    dmsetup suspend --nolockfs --noflush store
+    dd if=/dev/urandom of="$(node $A)" bs=64k count=128 oflag=direct conv=notrunc status=none &
+    WRITER=$!
+}
+
+t_policy_holds_writers() {
+    stuck 0
+    within 5 eval '[ "$(counter $A pool_bytes)" -ge $((1000 << 10)) ]'
+    kill -0 $WRITER || fail "the writer was not held"
+    same "$(counter $A pool_limit)" $((1 << 20)) "the bound of the memory for copies"
+    dmsetup resume store
+    wait $WRITER
+    cmp "$(image $A)" $W/copy
+    destroy
+    dmsetup remove store
+}
+
+t_policy_gives_up() {
+    local error
+    stuck 1
+    wait $WRITER
+    read -r error _ < <(snapc info "$(node $A)")
+    same "$error" -28 "the snapshot's error"
+    dmsetup resume store
+    destroy
+    dmsetup remove store
+}

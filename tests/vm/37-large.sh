@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Many devices, a very large one, and writes that do not want to wait.
+
+t_64_devices_in_one_snapshot() {
+    local i text
+    modprobe brd rd_nr=64 rd_size=512
+    within 5 test -b /dev/ram63
+    ID=$(snapc open2 memory)
+    for i in $(seq 0 63); do echo "device $i" >/dev/ram$i; done
+    sync
+    snapc addall "$ID" /dev/ram?{,?}
+    snapc take "$ID"
+    for i in $(seq 0 63); do echo "changed!!!" >/dev/ram$i; done
+    sync
+    snapc members "$ID" >$W/members
+    same "$(wc -l <$W/members)" 64 members
+    while read -r i error name _; do
+        same "$error" 0 "the error of device $i"
+        read -r text <"/dev/$name"
+        same "$text" "device ${i#*:}" "the image of device $i"
+    done <$W/members
+    note "$(snapc stat "$ID" | grep gate_ns)"
+    destroy
+}
+
+# 16 TiB that are not there: what is written is lost, what is read is zeros.
+t_16_tib() {
+    local sectors=$((16 << 31)) memory before saved
+    modprobe dm-zero
+    dmsetup create thin --table "0 $sectors zero"
+    snapc attach /dev/mapper/thin
+    snapshot memory $((64 << 20)) -- /dev/mapper/thin
+    memory=$(snapc stat "$ID" | value memory)
+    note "idle: $((memory >> 10)) KiB"
+    [ "$memory" -le $((16 * (32 << 20))) ] || fail "an idle snapshot takes $memory bytes"
+    before=$(counter /dev/mapper/thin memory)
+    fio --name=sparse --filename=/dev/mapper/thin --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --size=256m --io_size=32m \
+        --norandommap --randseed=3 >/dev/null
+    saved=$(counter /dev/mapper/thin saved_blocks)
+    memory=$(($(counter /dev/mapper/thin memory) - before))
+    note "$saved blocks saved: $memory bytes"
+    # Beside a bit per block of the part that was written.
+    [ $((memory - (256 << 20) / 4096 / 8)) -le $((saved * 32)) ] || fail "$saved saved blocks take $memory bytes"
+    dd if="${IMAGE[0]}" of=$W/image bs=1M count=4 skip=$((8 << 20)) iflag=direct status=none
+    cmp -n $((4 << 20)) $W/image /dev/zero
+}
+
+# Writes that ask not to wait are parked, not refused.
+t_nowait_writes_are_parked() {
+    copy $A $W/copy
+    snapshot memory -- $A
+    fio --name=nowait --filename="$(node $A)" --direct=1 --ioengine=io_uring --nowait=1 --iodepth=32 --rw=randwrite --bs=4k --size=32m \
+        --io_size=8m --randseed=5 --output-format=json >$W/fio.json 2>$W/fio.err || fail "fio: $(cat $W/fio.err)"
+    grep -q '"error" : 0' $W/fio.json || fail "$(grep '"error"' $W/fio.json)"
+    [ "$(counter $A held)" -gt 0 ] || fail "no write was held"
+    cmp "${IMAGE[0]}" $W/copy
+}
+
+# mounted MKFS OPTIONS: an image is written beside its mounted origin, which is written as well.
+mounted() {
+    local i
+    $1 "$(node $C)"
+    mkdir -p $W/origin $W/image
+    mount "$(node $C)" $W/origin
+    for i in $(seq 20); do head -c 60000 /dev/urandom >$W/origin/file$i; done
+    (cd $W/origin && md5sum file*) >$W/sums
+    sync -f $W/origin
+    snapshot memory -- "$(node $C)"
+    [ "$1" != "mkfs.btrfs -q -f" ] || btrfstune -f -m "${IMAGE[0]}" >/dev/null
+    mount -o "$2" "${IMAGE[0]}" $W/image
+    for i in $(seq 20); do
+        head -c 60000 /dev/urandom >$W/origin/file$i
+        head -c 90000 /dev/urandom >$W/image/new$i
+        rm $W/image/file$i
+    done
+    (cd $W/image && md5sum new*) >$W/new-sums
+    (cd $W/origin && md5sum file*) >$W/origin-sums
+    umount $W/image
+    drop
+    mount -o "$2" "${IMAGE[0]}" $W/image
+    (cd $W/image && md5sum --quiet -c $W/new-sums)
+    [ ! -e $W/image/file1 ] || fail "a file that was removed is there"
+    umount $W/image
+    umount $W/origin
+    mount "$(node $C)" $W/origin
+    (cd $W/origin && md5sum --quiet -c $W/origin-sums)
+    [ ! -e $W/origin/new1 ] || fail "a file of the image is in the origin"
+    umount $W/origin
+}
+
+t_image_of_ext4_written_beside_its_origin() { mounted "mkfs.ext4 -q -F" rw; }
+
+t_image_of_xfs_written_beside_its_origin() { mounted "mkfs.xfs -q -f" nouuid; }
+
+t_image_of_btrfs_written_beside_its_origin() {
+    modprobe btrfs || skip "no btrfs"
+    mounted "mkfs.btrfs -q -f" rw
+}
+
+t_consumers_keep_their_bases() {
+    local device
+    device=$(node $A)
+    snapc attach "$device"
+    errno ENOENT snapc consumer "$device" get nightly
+    snapc takes "$device" 3
+    snapc consumer "$device" set nightly 2
+    snapc consumer "$device" set weekly 1
+    errno ERANGE snapc consumer "$device" set weekly 4
+    same "$(snapc consumer "$device" get nightly)" "nightly 2"
+    same "$({ snapc consumer "$device" list 0; snapc consumer "$device" list 1; } | sort | tr '\n' ' ')" "nightly 2 weekly 1 "
+    errno ENOENT snapc consumer "$device" list 2
+    snapc consumer "$device" remove nightly
+    errno ENOENT snapc consumer "$device" remove nightly
+}
