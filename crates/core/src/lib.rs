@@ -13,8 +13,8 @@
 //! | [`cbt::Marks`] | one bit a tracking block, set before a write goes on | every write of a tracked device, atomic context |
 //! | [`cbt::History`] | for each tracking block the last take it changed before | a take, an ioctl; process context |
 //! | [`cow::Saved`] | one bit a 4 KiB block: its old content is safe | every write while a snapshot is held, atomic context |
-//! | [`cow::Engine`] | held writes, copies, stores, and where the image's blocks are | under the device's snapshot lock |
-//! | [`store::StoreSpace`] | slots of the difference storage | under the snapshot's lock |
+//! | [`cow::Engine`] | one for all snapshots of a device: held writes, copies, stores, and where the images' blocks are | under one lock of the device |
+//! | [`store::StoreSpace`] | slots of a difference storage, when it will be full | under the storage's lock |
 //!
 //! # A write while a snapshot is held
 //!

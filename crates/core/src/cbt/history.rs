@@ -13,7 +13,7 @@ const UPSTREAM_TAKES: u64 = 255;
 /// State of the view that clients of the upstream interface see: one byte a block, numbers from 1 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Id of the view's generation; a new one after 255 takes.
+    /// Id of the view's generation; a new one after 255 takes at the latest.
     pub generation: [u8; 16],
     /// Takes in this generation of the view, 0..=255.
     pub changes_number: u8,
@@ -45,7 +45,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`]. Allocates 6 bytes per 1000 tracking blocks; a byte a tracking block follows where changes are.
+    /// [`NoMemory`]. Allocates 6 bytes per 1000 tracking blocks; up to a byte a tracking block, with the marks, follows where changes are.
     pub fn new(
         marks: &Marks,
         generation: [u8; 16],
@@ -65,7 +65,7 @@ impl History {
 
     /// Makes ready for a take: folds the bitmap of the last take into the cells, and clears it. Before the gate is closed.
     ///
-    /// Where the upstream view has counted 255 takes, it starts anew here, with the id `fresh_upstream_generation`.
+    /// Where the upstream view has counted 255 takes, or memory does not allow so many, it starts anew here, with the id `fresh_upstream_generation`.
     /// A take that then does not come does no harm, and what is read stays the same but for this.
     ///
     /// # Errors

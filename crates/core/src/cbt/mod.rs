@@ -28,10 +28,20 @@
 //!
 //! # Numbers
 //!
-//! A write is marked with the number the next take will have. Change numbers have 64 bits and never wrap; the cells have 8.
+//! A write is marked with the number the next take will have. Change numbers have 64 bits and never wrap; the cells have 8 at most.
 //! A cell is a *rank*, an index in a table of change numbers. When the ranks run out, unused ones are dropped, and then the oldest
 //! are merged towards the newer number: a delta from a base about 190 takes ago or older may then name blocks that changed shortly
-//! before that base. It never misses one, and never names a block that was not written in this generation.
+//! before that base. It never misses one, and never names a block that was not written in this generation. The base of a named consumer
+//! ([`History::set_consumer`]) stays exact.
+//!
+//! # Memory
+//!
+//! Two bits a tracking block for the marks, and of the cells as many bits as the ranks of a page of 4096 blocks need, none where they are all the same. All
+//! together at most a byte a tracking block: 16 MiB per TiB at 64 KiB, and 64 KiB more for a small device. Where cells would pass that, the oldest ranks are
+//! merged until five bits are enough for the next ones: with changes of more than 31 takes in each page of the device, deltas are exact for at least the
+//! last 15 takes, and the upstream view may begin anew before its 255th.
+//!
+//! Less is not to be had for more: "as it stood at the last take" beside the marks of the next one, exact for 255 takes, has 512 states a block, which are 9 bits.
 
 mod cells;
 mod consumers;

@@ -10,14 +10,17 @@
 //! 3. **Memory**: the copy is in memory, the block's bit in [`Saved`] is set, and writers pass.
 //! 4. **Store**: the copy lies in the difference storage.
 //!
-//! A block only ever moves down this list. A reader of the image that found 1 or 2 reads the original device and then asks [`Engine::resolve`]
+//! An image looks in its own epoch first and then in the later ones; and before all of them at what it has of its own: blocks that were written to it, or read
+//! as zeros.
+//!
+//! A block only ever moves down this list, for each image. A reader of the image that found 1 or 2 reads the original device and then asks [`Engine::resolve`]
 //! again: if the block still is 1 or 2, no write can have passed between, and the data is that of the take. Otherwise it reads again
 //! from where the block now is.
 //!
 //! # Failure
 //!
-//! Whatever goes wrong with a snapshot ends in [`Engine::fail`]: all held writes are released, writers pass from then on,
-//! and the image answers `EIO`. This path never allocates.
+//! Whatever goes wrong with a device's snapshots ends in [`Engine::fail`]: all held writes are released, writers pass from then on,
+//! and the images answer `EIO`. This path never allocates.
 
 mod engine;
 mod lazy;
