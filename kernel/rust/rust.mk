@@ -61,7 +61,7 @@ $(RUST)/libblksnap_uapi.rlib: $(CRATES)/uapi/src/lib.rs $(rust_base)
 
 $(RUST)/libblksnap_core.rlib: $(CRATES)/core/src/lib.rs $(rust_base)
 	@echo "  RUSTC   blksnap_core"
-	@$(rust_ours) --cfg no_global_oom_handling --check-cfg 'cfg(no_global_oom_handling,test)' --check-cfg 'cfg(feature, values("std"))' --out-dir $(RUST) --crate-name blksnap_core $<
+	@$(rust_ours) --cfg no_global_oom_handling --check-cfg 'cfg(no_global_oom_handling,loom,test)' --check-cfg 'cfg(feature, values("std"))' --out-dir $(RUST) --crate-name blksnap_core $<
 
 # ---- the modules ---------------------------------------------------------------------------------------------------------
 # `kern` is built once for each module, with the module's name as a cfg, so that it has what the module needs and no more.

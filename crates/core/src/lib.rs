@@ -47,6 +47,7 @@ pub mod cbt;
 pub mod cow;
 mod fallible;
 pub mod store;
+mod sync;
 mod units;
 
 pub use fallible::NoMemory;

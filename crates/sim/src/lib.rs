@@ -24,12 +24,12 @@
 //!
 //! # The long run
 //!
-//! `blksnap-sim --seed 20261123 --steps 1000000000`, with overflow checks and debug assertions, at commit b84c625: 10⁹ events in 500000 worlds, nothing
+//! `blksnap-sim --seed 20261123 --steps 200000000`, with overflow checks and debug assertions: 2·10⁸ events in 100000 worlds, nothing
 //! found. To repeat it:
 //!
 //! ```sh
 //! CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
-//!     cargo run --release -p blksnap_sim -- --seed 20261123 --steps 1000000000
+//!     cargo run --release -p blksnap_sim -- --seed 20261123 --steps 200000000
 //! ```
 
 pub mod alloc;

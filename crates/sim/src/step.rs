@@ -82,6 +82,8 @@ pub struct Config {
     pub portion: u64,
     /// Snapshots at a time.
     pub snapshots: usize,
+    /// Writes are single blocks near the starts of the windows of a large device: the most that is copied ahead in vain.
+    pub rows: bool,
 }
 
 /// How often each operation is chosen.
@@ -121,10 +123,16 @@ fn config(random: &mut Random) -> Config {
     let devices = (0..3).map(|_| size()).collect::<Vec<_>>();
     // Half of the worlds have one device, and so the longest chains.
     let devices = devices[..between(0, 3).saturating_sub(between(0, 1)).max(1) as usize].to_vec();
+    let rows = between(0, 15) == 0;
+    let devices = if rows { vec![12_000] } else { devices };
     let pool = [1, 3, 16, 64, 300][between(0, 4) as usize];
     let limits = Limits {
-        copy_blocks: [between(1, 8), 64][between(0, 3) as usize / 3] as u32,
-        pool_blocks: pool,
+        copy_blocks: if rows {
+            64
+        } else {
+            [between(1, 8), 64][between(0, 3) as usize / 3] as u32
+        },
+        pool_blocks: if rows { 300 } else { pool },
         store_batch_blocks: between(1, 16) as u32,
         stores_in_flight: between(1, 3) as u32,
         policy: if between(0, 9) == 0 {
@@ -134,6 +142,7 @@ fn config(random: &mut Random) -> Config {
         },
     };
     let capacity = [0, 8, 40, 200, 1000, 2000][between(0, 5) as usize];
+    let capacity = if rows { 3000 } else { capacity };
     let store = (capacity, capacity + between(0, 1) * 100);
     Config {
         devices,
@@ -142,6 +151,7 @@ fn config(random: &mut Random) -> Config {
         store,
         portion: between(0, 12),
         snapshots: between(1, 8) as usize,
+        rows,
     }
 }
 
@@ -168,7 +178,7 @@ fn weights(random: &mut Random) -> Weights {
         (Op::Grow, random.between(0, 6)),
         (
             Op::NoMemory,
-            if faults > 0 { random.between(0, 3) } else { 0 },
+            if faults > 0 { random.between(0, 6) } else { 0 },
         ),
         (Op::BadIo, if faults > 1 { random.between(0, 2) } else { 0 }),
         (Op::Burst, random.between(0, 5) / 5),

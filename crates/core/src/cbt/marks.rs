@@ -2,9 +2,9 @@
 //! The marks that writes leave: one bit a tracking block.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::fallible::{bytes, filled};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::units::{bits, index};
 use crate::NoMemory;
 

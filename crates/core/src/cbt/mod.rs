@@ -47,6 +47,8 @@ mod cells;
 mod consumers;
 mod history;
 mod marks;
+#[cfg(all(loom, test))]
+mod model;
 mod ranks;
 
 pub use consumers::ConsumerError;

@@ -25,6 +25,8 @@
 mod engine;
 mod lazy;
 mod map;
+#[cfg(all(loom, test))]
+mod model;
 mod saved;
 
 pub use engine::{

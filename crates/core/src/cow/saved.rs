@@ -2,17 +2,17 @@
 //! Which blocks may be written over: the question each write asks.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::lazy::LazyCell;
 use crate::fallible::{bytes, filled};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::units::{bits, index};
 use crate::{BlockRange, NoMemory};
 
-/// Words in a page: 4 KiB of bits, for 128 MiB of the device.
-const PAGE_WORDS: usize = 512;
+/// Words in a page: 4 KiB of bits, for 128 MiB of the device. A model checker has to remember each.
+const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
 /// Blocks in a page.
-const PAGE_BLOCKS: u64 = 512 * 64;
+const PAGE_BLOCKS: u64 = if cfg!(loom) { 64 } else { 512 * 64 };
 
 /// The bits of 32768 blocks.
 pub struct SavedPage {

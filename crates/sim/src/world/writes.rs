@@ -2,7 +2,7 @@
 //! A write to a device on its way: hook, gate, marks, test, and the disk.
 
 use super::chain::{Chain, ChainId};
-use super::{Check, Device, What, World, blocks_of, note, some_range};
+use super::{BLOCK, Check, Device, What, World, blocks_of, note, some_range};
 use crate::disk::{Content, Io};
 
 /// How far a write is.
@@ -38,7 +38,13 @@ pub(super) struct Write {
 impl World {
     pub(super) fn new_write(&mut self, x: usize, place: usize, size: usize) {
         let device = x % self.devices.len();
-        let (start, sectors) = some_range(self.devices[device].disk.len(), place, size);
+        let total = self.devices[device].disk.len();
+        let (start, sectors) = if self.config.rows {
+            let window = 64 * BLOCK;
+            (place % (total / window) * window + size % 5 * BLOCK, BLOCK)
+        } else {
+            some_range(total, place, size)
+        };
         let number = self.number();
         note!(
             self,

@@ -354,8 +354,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     // ---- copies ahead of writes ----
     mutant(
-        "what was copied ahead stays so when it is written",
-        &[(SAVED, "if ahead != 0 && all {", "if false {")],
+        "what was copied ahead counts again with each write to it",
+        &[(
+            SAVED,
+            "word.fetch_and(!mask, Ordering::Relaxed)",
+            "word.load(Ordering::Relaxed)",
+        )],
     ),
     mutant(
         "there is no bound to copying ahead",
