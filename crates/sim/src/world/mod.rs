@@ -135,6 +135,8 @@ pub(crate) struct World {
     saves: BTreeMap<u64, (usize, BlockRange)>,
     take: Option<Take>,
     next: u64,
+    /// Writes so far, where they come in rows.
+    row: usize,
     /// Allocations that succeed in the next call that allocates.
     no_memory: Option<u32>,
     /// The next I/O fails.
@@ -174,6 +176,7 @@ impl World {
             saves: BTreeMap::new(),
             take: None,
             next: 1,
+            row: 0,
             no_memory: None,
             bad_io: false,
             notes: trace.then(Vec::new),

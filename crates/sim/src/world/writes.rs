@@ -40,8 +40,9 @@ impl World {
         let device = x % self.devices.len();
         let total = self.devices[device].disk.len();
         let (start, sectors) = if self.config.rows {
-            let window = 64 * BLOCK;
-            (place % (total / window) * window + size % 5 * BLOCK, BLOCK)
+            let (window, at) = (64 * BLOCK, self.row);
+            self.row += 1;
+            (at / 5 % (total / window) * window + at % 5 * BLOCK, BLOCK)
         } else {
             some_range(total, place, size)
         };
