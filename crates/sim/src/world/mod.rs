@@ -192,7 +192,17 @@ impl World {
         let Step { op, x, y, z } = step;
         let [x, y, z] = [x, y, z].map(|number| number as usize);
         match op {
-            Op::Write => self.new_write(x, y, z),
+            Op::Write => {
+                self.new_write(x, y, z);
+                // In a row one comes after the other, so that the one before is saved.
+                let most = if self.config.rows { 30 } else { 0 };
+                for _ in 0..most {
+                    if self.writes.is_empty() || !self.round()? {
+                        break;
+                    }
+                }
+            }
+            Op::Take if self.config.rows && !y.is_multiple_of(8) => {}
             Op::Submit => self.submit_some(x),
             Op::Tear => self.tear(x, y, z),
             Op::Complete => self.complete_some(x)?,
