@@ -8,12 +8,11 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use blksnap::{
-    BlockDevice, ChangeId, Error, ErrorKind, Image, Mounted, Result, Snapshot, SnapshotInfo,
-    Tracking,
+    BlockDevice, ChangeId, Error, ErrorKind, Image, Result, Snapshot, SnapshotInfo, Tracking,
 };
 
 use crate::folder::{Folder, Listing, Unpublished};
-use crate::free::{Share, Unused, leave_out};
+use crate::free::{Share, Unused};
 use crate::job::Options;
 use crate::layer::{CLUSTER_BYTES, LayerWriter, Written};
 use crate::manifest::{Device, FORMAT, Manifest, Parent, Statistics, VERSION};
@@ -21,6 +20,7 @@ use crate::names::{BackupName, device_name};
 use crate::observe::{Cancel, Observer};
 use crate::plan::{Now, Plan, plan};
 use crate::runs::Runs;
+use crate::session::Subject;
 use crate::source::Source;
 
 /// One device on its way.
@@ -36,29 +36,15 @@ pub(crate) struct Work<'a> {
     pub(crate) unused: Unused,
 }
 
-/// A device as it was before the take.
-#[derive(Debug)]
-pub(crate) struct Subject<'a> {
-    pub(crate) device: &'a BlockDevice,
-    pub(crate) identity: String,
-    pub(crate) attached_now: bool,
-    pub(crate) mounted: Option<Mounted>,
-}
-
 /// Decides what is copied of a device whose snapshot was taken.
 pub(crate) fn prepare<'a>(
-    subject: Subject<'a>,
+    (subject, identity, attached_now): (Subject<'a>, String, bool),
     snapshot: &Snapshot,
     listing: &Listing,
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Work<'a>> {
-    let Subject {
-        device,
-        identity,
-        attached_now,
-        mounted,
-    } = subject;
+    let device = subject.device();
     let lost = || {
         Error::new(
             ErrorKind::NoDevice,
@@ -94,11 +80,10 @@ pub(crate) fn prepare<'a>(
     } else {
         observer.note(&line)
     }
-    let unused = if options.all_blocks {
+    let unused = if options.request.all_blocks {
         Unused::nothing("all blocks were asked for")
     } else {
-        let cluster = cluster_bytes(&tracking);
-        leave_out(snapshot, device, mounted.as_ref(), cluster, observer)?
+        subject.leave_out(snapshot, cluster_bytes(&tracking), observer)?
     };
     Ok(Work {
         device,
@@ -227,7 +212,7 @@ fn copy(work: &Work<'_>, context: Context<'_>, cancel: &Cancel) -> Result<(Unpub
         bytes_written: written.file_bytes,
         changed_bytes,
         zero_bytes: written.zero_bytes,
-        free_bytes: now.iter().map(|extent| extent.length).sum(),
+        free_bytes: work.unused.bytes(),
         seconds: begun.elapsed().as_secs_f64(),
         gate_ns: nanoseconds(context.info),
         copy_reads: cost.copy_reads,

@@ -17,21 +17,29 @@ use crate::observe::Observer;
 /// More ranges than these are not worth their room in a manifest: the largest are taken.
 const MOST_RANGES: usize = 32768;
 
-/// What is left out of a device's backup.
+/// What is left out of a device's image.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unused {
-    /// Ascending, in whole clusters.
-    pub(crate) extents: Vec<Extent>,
+pub struct Unused {
+    /// Ascending, in whole units.
+    pub extents: Vec<Extent>,
     /// Why nothing is.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl Unused {
-    pub(crate) fn nothing(reason: &str) -> Self {
+    /// All of it is saved, for this reason.
+    #[must_use]
+    pub fn nothing(reason: &str) -> Self {
         Self {
             extents: Vec::new(),
             reason: Some(reason.to_owned()),
         }
+    }
+
+    /// Bytes left out.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.length).sum()
     }
 }
 
@@ -40,10 +48,10 @@ pub(crate) fn leave_out(
     snapshot: &Snapshot,
     device: &BlockDevice,
     before: Option<&Mounted>,
-    cluster_bytes: u64,
+    unit: u64,
     observer: &dyn Observer,
 ) -> Result<Unused> {
-    let found = snapshot.free_space(device, before, cluster_bytes);
+    let found = snapshot.free_space(device, before, unit);
     let mut extents = match found {
         Ok(extents) => extents,
         Err(error) if error.kind() == ErrorKind::Unsupported => {

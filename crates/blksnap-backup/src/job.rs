@@ -2,32 +2,28 @@
 //! A backup from beginning to end: attach, snapshot, plan, copy, publish.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use blksnap::{
-    Blksnap, BlockDevice, Error, ErrorKind, Result, Snapshot, SnapshotInfo, SnapshotOptions,
-};
+use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Result, Snapshot};
 use serde::Serialize;
 
-use crate::copy::{Context, Subject, Work, copy_all, nanoseconds, prepare, utc};
-use crate::folder::Folder;
+use crate::copy::{Context, Work, copy_all, nanoseconds, prepare, utc};
+use crate::folder::{Folder, Listing};
 use crate::manifest::{Manifest, Statistics};
 use crate::names::{Kind, device_name};
 use crate::observe::{Cancel, Observer};
 use crate::plan::Mode;
-use crate::store::{self, Choice};
+use crate::session::{self, Request, Subject};
+use crate::store;
 
 /// How a backup is made.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Full, differential, or by itself.
     pub mode: Mode,
-    /// Where differences are stored meanwhile.
-    pub store: Choice,
-    /// The most bytes of them, in each place.
-    pub limit_bytes: Option<u64>,
-    /// Whether what a file system does not use is saved and backed up, too.
-    pub all_blocks: bool,
+    /// The snapshot.
+    pub request: Request,
 }
 
 /// What a backup came to.
@@ -136,9 +132,7 @@ pub fn backup(
     company: Company<'_>,
 ) -> Result<Report> {
     let Company {
-        observer,
-        cancel,
-        while_held,
+        observer, cancel, ..
     } = company;
     let begun = Instant::now();
     let devices = open(blksnap, paths)?;
@@ -157,95 +151,123 @@ pub fn backup(
     let attached = attach(&devices, observer)?;
     cancel.check()?;
 
-    let (place, store) = store::choose(&options.store, blksnap, &devices, Some(to));
-    let request = SnapshotOptions {
-        stores: vec![place],
-        limit_bytes: options.limit_bytes,
-        ..SnapshotOptions::bound()
-    };
-    let mut snapshot = blksnap.create(&request)?;
-    devices.iter().try_for_each(|device| snapshot.add(device))?;
-    let subjects = devices.iter().zip(identities).zip(attached);
-    let subjects = subjects
-        .map(|((device, identity), attached_now)| {
-            Ok(Subject {
-                device,
-                identity,
-                attached_now,
-                mounted: device.mounted()?,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let info = snapshot.take()?;
-    observer.note(&taken(&devices, &info, &store));
-    cancel.check()?;
-
-    let works = subjects
-        .into_iter()
-        .map(|subject| prepare(subject, &snapshot, &listing, options, observer))
-        .collect::<Result<Vec<_>>>()
-        .map_err(|error| explain(&snapshot, error))?;
-    let kernel = blksnap.door().kernel_release();
-    let context = Context {
+    let request = &options.request;
+    let (snapshot, store) = request.create(blksnap, &devices, Some(to), true)?;
+    let job = Job {
+        blksnap,
+        options,
+        company,
         folder: &folder,
-        info: &info,
-        observer,
-        kernel: &kernel,
-    };
-    let done = copy_all(&works, context, cancel).map_err(|error| explain(&snapshot, error))?;
-    let besides = match while_held {
-        Some(call) => {
-            let images: Vec<_> = works.iter().map(|work| work.image.path.clone()).collect();
-            let begun = Instant::now();
-            call(Held {
-                snapshot: &snapshot,
-                devices: &devices,
-                images: &images,
-            })?;
-            begun.elapsed()
-        }
-        None => Duration::ZERO,
-    };
-    let end = snapshot.info()?;
-    if let Some(failure) = end.failure() {
-        return Err(failure);
-    }
-    snapshot.destroy()?;
-
-    let reports = works.iter().zip(&done);
-    let devices = reports
-        .map(|(work, (_, manifest))| report(work, manifest, &folder))
-        .collect();
-    cancel.check()?;
-    folder.publish(done)?;
-    Ok(Report {
-        snapshot: info.id.to_string(),
-        taken: utc(info.taken),
-        gate_ns: nanoseconds(&info),
+        listing: &listing,
         store,
-        store_used_bytes: end.store_used,
-        memory_bytes: end.memory_bytes,
-        seconds: begun.elapsed().saturating_sub(besides).as_secs_f64(),
-        kernel,
-        devices,
+        begun,
+    };
+    let (watched, id) = (blksnap.clone(), snapshot.id());
+    thread::scope(|scope| {
+        // It ends with the snapshot, and that with `run`, however it returns.
+        scope.spawn(move || session::watch(&watched, id, observer));
+        job.run(snapshot, &devices, identities, attached)
     })
 }
 
-fn taken(devices: &[BlockDevice], info: &SnapshotInfo, store: &str) -> String {
-    let names: Vec<_> = devices
-        .iter()
-        .map(|device| device.path().display().to_string())
-        .collect();
-    format!(
-        "took {} of {}, writes held for {:.3} ms; differences go to {store}",
-        if names.len() == 1 {
-            "a snapshot"
-        } else {
-            "one snapshot at one instant"
-        },
-        names.join(", "),
-        info.gate.as_secs_f64() * 1e3,
-    )
+/// A backup whose snapshot is there.
+struct Job<'a> {
+    blksnap: &'a Blksnap,
+    options: &'a Options,
+    company: Company<'a>,
+    folder: &'a Folder,
+    listing: &'a Listing,
+    store: String,
+    begun: Instant,
+}
+
+impl Job<'_> {
+    fn run(
+        self,
+        mut snapshot: Snapshot,
+        devices: &[BlockDevice],
+        identities: Vec<String>,
+        attached: Vec<bool>,
+    ) -> Result<Report> {
+        let Self {
+            blksnap,
+            options,
+            company,
+            folder,
+            listing,
+            store,
+            begun,
+        } = self;
+        let Company {
+            observer,
+            cancel,
+            while_held,
+        } = company;
+        let subjects = Subject::of(devices)?;
+        let info = session::take(&mut snapshot, devices, &store, observer)?;
+        cancel.check()?;
+
+        let works = subjects
+            .into_iter()
+            .zip(identities)
+            .zip(attached)
+            .map(|((subject, identity), attached)| {
+                prepare(
+                    (subject, identity, attached),
+                    &snapshot,
+                    listing,
+                    options,
+                    observer,
+                )
+            })
+            .collect::<Result<Vec<_>>>()
+            .map_err(|error| session::explain(&snapshot, error))?;
+        let kernel = blksnap.door().kernel_release();
+        let context = Context {
+            folder,
+            info: &info,
+            observer,
+            kernel: &kernel,
+        };
+        let done = copy_all(&works, context, cancel)
+            .map_err(|error| session::explain(&snapshot, error))?;
+        let besides = match while_held {
+            Some(call) => {
+                let images: Vec<_> = works.iter().map(|work| work.image.path.clone()).collect();
+                let begun = Instant::now();
+                call(Held {
+                    snapshot: &snapshot,
+                    devices,
+                    images: &images,
+                })?;
+                begun.elapsed()
+            }
+            None => Duration::ZERO,
+        };
+        let end = snapshot.info()?;
+        if let Some(failure) = end.failure() {
+            return Err(failure);
+        }
+        snapshot.destroy()?;
+
+        let reports = works.iter().zip(&done);
+        let devices = reports
+            .map(|(work, (_, manifest))| report(work, manifest, folder))
+            .collect();
+        cancel.check()?;
+        folder.publish(done)?;
+        Ok(Report {
+            snapshot: info.id.to_string(),
+            taken: utc(info.taken),
+            gate_ns: nanoseconds(&info),
+            store,
+            store_used_bytes: end.store_used,
+            memory_bytes: end.memory_bytes,
+            seconds: begun.elapsed().saturating_sub(besides).as_secs_f64(),
+            kernel,
+            devices,
+        })
+    }
 }
 
 fn open(blksnap: &Blksnap, paths: &[PathBuf]) -> Result<Vec<BlockDevice>> {
@@ -307,18 +329,6 @@ fn attach(devices: &[BlockDevice], observer: &dyn Observer) -> Result<Vec<bool>>
         attached.push(now);
     }
     Ok(attached)
-}
-
-/// An I/O error from an image is the failure of its snapshot, where that failed.
-fn explain(snapshot: &Snapshot, error: Error) -> Error {
-    if error.kind() == ErrorKind::Interrupted {
-        return error;
-    }
-    snapshot
-        .info()
-        .ok()
-        .and_then(|info| info.failure())
-        .unwrap_or(error)
 }
 
 fn report(work: &Work<'_>, manifest: &Manifest, folder: &Folder) -> DeviceReport {

@@ -29,6 +29,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`job`], `copy` | [`backup`]: attach, snapshot, plan, copy, publish |
+//! | [`session`], [`store`] | the snapshot, and where its differences are stored |
 //! | [`plan`] | full, incremental or differential, and why |
 //! | [`mod@restore`], [`mod@verify`] | back to a device or file; are all files what they were |
 //! | [`folder`], [`names`], [`manifest`] | DIR |
@@ -58,12 +59,14 @@ pub mod observe;
 pub mod plan;
 pub mod restore;
 pub mod runs;
+pub mod session;
 pub mod source;
 pub mod store;
 pub mod target;
 pub mod verify;
 
 pub use folder::Folder;
+pub use free::Unused;
 pub use job::{Company, DeviceReport, Held, Options, Report, backup};
 pub use manifest::Manifest;
 pub use names::Kind;

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where differences are stored while a backup reads: the choice of `auto`.
+//! Where differences are stored while a snapshot is held: what `auto` chooses, and why.
+//!
+//! 1. An unnamed file on another file system that has the room: the folder of backups, `/var/tmp`,
+//!    else the one with the most room. Never more than half of what is free there.
+//! 2. A file on a file system of the snapshot itself, allocated beforehand.
+//! 3. Memory.
+//!
+//! The room that is wanted is a tenth of the devices, 64 MiB at least, or what was asked for as limit.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Store};
-use rustix::fs::statvfs;
+use blksnap::door::DeviceNumber;
+use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, OwnFile, Storage, Store};
+use rustix::fs::{StatVfsMountFlags, major, minor, statfs, statvfs};
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// Memory when there is plenty, else DIR when it is on another device.
+    /// What is best here.
     #[default]
     Auto,
     /// Kernel memory.
@@ -37,48 +47,125 @@ impl std::str::FromStr for Choice {
 
 /// The least room we ask for.
 const LEAST_BYTES: u64 = 64 << 20;
+/// `f_type` of file systems whose files are on a disk: ext4, XFS, btrfs, F2FS.
+const ON_DISK: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
 
-/// Chooses, and says why in a clause.
-///
-/// What is wanted is a tenth of the devices: what is overwritten while they are read.
+/// What was chosen.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The storage.
+    pub storage: Storage,
+    /// It, and why, in a clause.
+    pub why: String,
+}
+
+/// Chooses for a snapshot of `devices`; `folder` is where backups go, if they do.
 #[must_use]
 pub fn choose(
     choice: &Choice,
+    limit_bytes: Option<u64>,
     blksnap: &Blksnap,
     devices: &[BlockDevice],
     folder: Option<&Path>,
-) -> (Store, String) {
-    match choice {
-        Choice::Memory => (Store::Memory, "memory".to_owned()),
-        Choice::Path(path) => (Store::Path(path.clone()), path.display().to_string()),
-        Choice::Auto => {
-            let total: u64 = devices.iter().map(|device| device.facts().size_bytes).sum();
-            let wanted = (total / 10).max(LEAST_BYTES);
+) -> Chosen {
+    let store = match choice {
+        Choice::Auto => return auto(limit_bytes, blksnap, devices, folder),
+        Choice::Memory => Store::Memory,
+        Choice::Path(path) => Store::Path(path.clone()),
+    };
+    let why = match choice {
+        Choice::Path(path) => path.display().to_string(),
+        _ => "memory".to_owned(),
+    };
+    let storage = Storage { store, limit_bytes };
+    Chosen { storage, why }
+}
+
+fn auto(
+    limit_bytes: Option<u64>,
+    blksnap: &Blksnap,
+    devices: &[BlockDevice],
+    folder: Option<&Path>,
+) -> Chosen {
+    let total: u64 = devices.iter().map(|device| device.facts().size_bytes).sum();
+    let wanted = limit_bytes.unwrap_or((total / 10).max(LEAST_BYTES));
+    elsewhere(wanted, blksnap, devices, folder)
+        .or_else(|| itself(wanted, blksnap, devices))
+        .unwrap_or_else(|| {
             let memory = available_memory() / 2;
-            if memory >= wanted {
-                return (
-                    Store::Memory,
-                    format!("memory (up to {} MiB)", memory >> 20),
-                );
-            }
-            if let Some(folder) = folder
-                && free_bytes(folder) >= wanted
-                && !is_on(blksnap, folder, devices)
-                && fs::canonicalize(folder).is_ok()
-            {
-                let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-                let why = format!("{} (memory is short)", folder.display());
-                return (Store::Path(folder), why);
-            }
-            (
-                Store::Memory,
-                format!(
-                    "memory (up to {} MiB; name a place with --store)",
-                    memory >> 20
+            let most = limit_bytes.map_or(memory, |limit| limit.min(memory));
+            Chosen {
+                storage: Storage {
+                    store: Store::Memory,
+                    limit_bytes: Some(most).filter(|most| *most > 0),
+                },
+                why: format!(
+                    "memory (up to {} MiB; no file system has {} MiB to spare; name a place with --store)",
+                    most >> 20,
+                    wanted >> 20
                 ),
-            )
-        }
+            }
+        })
+}
+
+/// On another file system.
+fn elsewhere(
+    wanted: u64,
+    blksnap: &Blksnap,
+    devices: &[BlockDevice],
+    folder: Option<&Path>,
+) -> Option<Chosen> {
+    let room = |path: &Path| {
+        let spare = spare(path).filter(|spare| *spare >= wanted)?;
+        (!is_on(blksnap, path, devices)).then(|| (spare, path.to_owned()))
+    };
+    let usual = folder.into_iter().chain([Path::new("/var/tmp")]);
+    let (spare, path) = usual.filter_map(room).next().or_else(|| {
+        let mounts = blksnap.door().mounts().unwrap_or_default();
+        let places = mounts.iter().filter_map(|mount| room(&mount.point));
+        places.max_by_key(|(spare, _)| *spare)
+    })?;
+    // The module looks for it by itself.
+    let path = fs::canonicalize(path).ok()?;
+    let why = format!("a file in {} (up to {} MiB)", path.display(), spare >> 20);
+    Some(Chosen {
+        storage: Storage {
+            store: Store::Path(path),
+            limit_bytes: Some(spare),
+        },
+        why,
+    })
+}
+
+/// On a file system that is in the snapshot.
+fn itself(wanted: u64, blksnap: &Blksnap, devices: &[BlockDevice]) -> Option<Chosen> {
+    if !blksnap
+        .features()
+        .is_ok_and(|features| features.store_extents)
+    {
+        return None;
     }
+    let mounts = blksnap.door().mounts().unwrap_or_default();
+    let here = |number| devices.iter().any(|device| device.facts().number == number);
+    let mut places = mounts
+        .iter()
+        .filter(|mount| here(mount.number) && number_of(&mount.point) == Some(mount.number))
+        .filter(|mount| spare(&mount.point).is_some_and(|spare| spare >= wanted));
+    places.find_map(|mount| {
+        let own = OwnFile::create(blksnap, &mount.point, wanted).ok()?;
+        let why = format!(
+            "a file of {} MiB on {} itself (no other file system has the room)",
+            own.bytes() >> 20,
+            mount.point.display()
+        );
+        Some(Chosen {
+            storage: Storage {
+                store: Store::Own(Arc::new(own)),
+                limit_bytes: None,
+            },
+            why,
+        })
+    })
 }
 
 /// Whether a folder is on one of the devices.
@@ -90,8 +177,22 @@ pub fn is_on(blksnap: &Blksnap, folder: &Path, devices: &[BlockDevice]) -> bool 
         .any(|device| under.contains(&device.facts().number))
 }
 
-fn free_bytes(folder: &Path) -> u64 {
-    statvfs(folder).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+/// Half of what is free at a path, when it is on a disk and can be written.
+fn spare(path: &Path) -> Option<u64> {
+    if !ON_DISK.contains(&statfs(path).ok()?.f_type) {
+        return None;
+    }
+    let stat = statvfs(path).ok()?;
+    let writable = !stat.f_flag.contains(StatVfsMountFlags::RDONLY);
+    writable.then(|| stat.f_bavail.saturating_mul(stat.f_frsize) / 2)
+}
+
+fn number_of(path: &Path) -> Option<DeviceNumber> {
+    let dev = fs::metadata(path).ok()?.dev();
+    Some(DeviceNumber {
+        major: major(dev),
+        minor: minor(dev),
+    })
 }
 
 fn available_memory() -> u64 {

@@ -42,6 +42,15 @@ impl Output {
         }
     }
 
+    /// One of many results: with `--json` a document on one line.
+    pub(crate) fn line(&self, value: &Value, text: impl FnOnce() -> String) {
+        print(&if self.json {
+            format!("{value}\n")
+        } else {
+            text()
+        });
+    }
+
     /// An error, on stderr; with `--json` also as the document.
     pub(crate) fn error(&self, error: &Error) {
         if self.json {

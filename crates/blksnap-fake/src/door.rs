@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use blksnap::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest, StorePlace};
 use blksnap::mounts::Mount;
@@ -391,13 +391,18 @@ impl Control for FakeControl {
         })
     }
 
-    fn wait_event(&self, id: [u8; 16], _timeout: Duration) -> io::Result<SnapshotEvent> {
-        let stat = self.snapshot_stat(id)?;
-        let soon = self
-            .kernel
-            .with_state(|state| Ok(state.faults.full_in_ms.take()))?;
-        let Some(full_in_ms) = soon else {
-            return Err(Errno::NOENT.into());
+    fn wait_event(&self, id: [u8; 16], timeout: Duration) -> io::Result<SnapshotEvent> {
+        let begun = Instant::now();
+        let (stat, full_in_ms) = loop {
+            let stat = self.snapshot_stat(id)?;
+            let soon = self
+                .kernel
+                .with_state(|state| Ok(state.faults.full_in_ms.take()))?;
+            match soon {
+                Some(full_in_ms) => break (stat, full_in_ms),
+                None if begun.elapsed() >= timeout => return Err(Errno::NOENT.into()),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
         };
         let mut event = SnapshotEvent {
             id,

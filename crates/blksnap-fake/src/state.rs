@@ -119,7 +119,10 @@ impl State {
         };
         state.reap(root)?;
         let result = operation(&mut state);
-        fs::write(&path, serde_json::to_vec_pretty(&state)?)?;
+        // A process may end at any place, as its main thread does.
+        let new = root.join("state.new");
+        fs::write(&new, serde_json::to_vec_pretty(&state)?)?;
+        fs::rename(&new, &path)?;
         result
     }
 

@@ -36,7 +36,7 @@ fn json_shapes() {
         &lab,
         &["list"],
         ".devices[].change_id:text .devices[].major:int .devices[].minor:int .devices[].path:text
-         .devices[].size_bytes:int .devices[].snapshot:null .devices[].takes:int .devices[].tracking_block_bytes:int",
+         .devices[].size_bytes:int .devices[].snapshot:null .devices[].snapshots:int .devices[].takes:int .devices[].tracking_block_bytes:int",
     );
     has_shape(
         &lab,
@@ -63,15 +63,24 @@ fn json_shapes() {
          .taken:text .target:text .verified:bool .zero_bytes:int",
     );
     lab.kernel.write("vdb", 0, &[9]);
-    let snapshot = ".devices:int .error:null .gate_ns:int .id:text";
-    let image = ".images[].copy_read_bytes:int .images[].copy_reads:int .images[].device:text .images[].held:int
-         .images[].image:text .images[].image_reads:int .images[].image_writes:int .images[].memory_bytes:int
-         .images[].number:int .images[].saved_blocks:int .images[].store_bytes:int .images[].stores:int";
-    let rest = ".memory_bytes:int .state:text .store_capacity_bytes:int .store_limit_bytes:int .store_used_bytes:int";
+    let snapshot = ".devices:int .error:null .full_in_seconds:null .gate_ns:int .id:text";
+    let image = |reason| {
+        format!(
+            ".images[].copy_read_bytes:int .images[].copy_reads:int .images[].device:text .images[].error:null
+             .images[].free_bytes:int {reason} .images[].held:int .images[].image:text .images[].image_reads:int
+             .images[].image_writes:int .images[].memory_bytes:int .images[].number:int .images[].pool_bytes:int
+             .images[].pool_limit_bytes:int .images[].saved_blocks:int .images[].spec_blocks:int
+             .images[].spec_used:int .images[].store_bytes:int .images[].stores:int"
+        )
+    };
+    let with_reason = image(".images[].free_reason:text");
+    let image = image("");
+    let rest = ".memory_bytes:int .policy:text .state:text .store_capacity_bytes:int .store_limit_bytes:int
+         .store_used_bytes:int";
     has_shape(
         &lab,
         &["snapshot", "create", "--take", &vdb],
-        &format!("{snapshot} {image} {rest} .taken:text"),
+        &format!("{snapshot} {with_reason} {rest} .taken:text"),
     );
     has_shape(
         &lab,
@@ -82,8 +91,9 @@ fn json_shapes() {
     has_shape(
         &lab,
         &["snapshot", "list"],
-        ".snapshots[].devices:int .snapshots[].error:null .snapshots[].gate_ns:int .snapshots[].id:text
-         .snapshots[].memory_bytes:int .snapshots[].state:text .snapshots[].store_capacity_bytes:int
+        ".snapshots[].devices:int .snapshots[].error:null .snapshots[].full_in_seconds:null
+         .snapshots[].gate_ns:int .snapshots[].id:text .snapshots[].memory_bytes:int
+         .snapshots[].policy:text .snapshots[].state:text .snapshots[].store_capacity_bytes:int
          .snapshots[].store_limit_bytes:int .snapshots[].store_used_bytes:int .snapshots[].taken:text",
     );
     let id = lab.run(&["snapshot", "list", "--json"]).json()["snapshots"][0]["id"]
@@ -98,6 +108,21 @@ fn json_shapes() {
     has_shape(&lab, &["snapshot", "destroy", &id], ".destroyed[]:text");
     has_shape(
         &lab,
+        &["consumer", "set", &vdb, "nightly"],
+        ".base:text .consumer:text .device:text",
+    );
+    has_shape(
+        &lab,
+        &["consumer", "list"],
+        ".consumers[].base:text .consumers[].device:text .consumers[].name:text",
+    );
+    has_shape(
+        &lab,
+        &["consumer", "remove", &vdb, "nightly"],
+        ".device:text .removed:text",
+    );
+    has_shape(
+        &lab,
         &["version"],
         ".abi:int .blksnap:text .kernel:text .module:text",
     );
@@ -105,8 +130,10 @@ fn json_shapes() {
         &lab,
         &["status"],
         ".abi:int .devices[].change_id:text .devices[].major:int .devices[].minor:int .devices[].path:text
-         .devices[].size_bytes:int .devices[].snapshot:null .devices[].takes:int .devices[].tracking_block_bytes:int
-         .features.bound:bool .features.extents:bool .features.memory_store:bool .features.writable_images:bool
+         .devices[].size_bytes:int .devices[].snapshot:null .devices[].snapshots:int .devices[].takes:int .devices[].tracking_block_bytes:int
+         .features.bound:bool .features.consumers:bool .features.extents:bool .features.free:bool
+         .features.members:bool .features.memory_store:bool .features.policy:bool .features.prediction:bool
+         .features.shared:bool .features.store_add:bool .features.store_extents:bool .features.writable_images:bool
          .kernel:text .loaded:bool .memory_bytes:int .module:text .snapshots[]:empty",
     );
     has_shape(&lab, &["detach", &vdb], ".devices[].path:text");

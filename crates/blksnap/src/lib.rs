@@ -70,4 +70,4 @@ pub use event::Event;
 pub use free::Mounted;
 pub use id::{ChangeId, SnapshotId};
 pub use snapshot::{Member, Policy, Snapshot, SnapshotInfo, SnapshotOptions, State};
-pub use store::{OwnFile, Store};
+pub use store::{OwnFile, Storage, Store};

@@ -25,7 +25,7 @@ use crate::door::{Control, DeviceNumber, OpenRequest};
 use crate::error::{Error, ErrorKind, Result, errno, snapshot_failure};
 use crate::event::Event;
 use crate::id::SnapshotId;
-use crate::store::Store;
+use crate::store::{Storage, Store};
 
 /// What happens when copies that are not yet stored fill their memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,9 +54,7 @@ pub struct SnapshotOptions {
     /// Whether it ends with the handle.
     pub bound: bool,
     /// Where differences are stored; the second when the first is full, and so on. None is memory.
-    pub stores: Vec<Store>,
-    /// The most bytes to store in each; `None` is half of the free memory, or all the path has.
-    pub limit_bytes: Option<u64>,
+    pub stores: Vec<Storage>,
     /// How long writes may be held at the take; `None` is the module's default of 10 s.
     pub gate_timeout: Option<Duration>,
     /// What happens at the bound of the memory for copies.
@@ -211,20 +209,18 @@ impl Snapshot {
     pub(crate) fn create(blksnap: &Blksnap, options: &SnapshotOptions) -> Result<Self> {
         let features = blksnap.features()?;
         let control = blksnap.control()?;
-        let (first, more) = options
-            .stores
-            .split_first()
-            .unwrap_or((&Store::Memory, &[]));
+        let memory = Storage::default();
+        let (first, more) = options.stores.split_first().unwrap_or((&memory, &[]));
         let own = options.policy != Policy::Hold || options.copy_memory_bytes.is_some();
         can(
             features.policy || !own,
             "let a snapshot choose its policy or its memory",
         )?;
-        can_store(features, first)?;
+        can_store(features, &first.store)?;
         let request = OpenRequest {
             bound: options.bound,
-            store: first.place(),
-            limit: options.limit_bytes.unwrap_or(0),
+            store: first.store.place(),
+            limit: first.limit_bytes.unwrap_or(0),
             gate_timeout_ms: options.gate_timeout.map_or(0, |timeout| {
                 u32::try_from(timeout.as_millis())
                     .unwrap_or(u32::MAX)
@@ -240,7 +236,7 @@ impl Snapshot {
         };
         let id = control
             .snapshot_open(&request)
-            .map_err(|error| store_error("cannot create a snapshot", first, error))?;
+            .map_err(|error| store_error("cannot create a snapshot", &first.store, error))?;
         let mut snapshot = Self {
             blksnap: blksnap.clone(),
             control,
@@ -249,9 +245,8 @@ impl Snapshot {
             // Until all of it is there.
             bound: true,
         };
-        for store in more {
-            snapshot.add_store(store, options.limit_bytes)?;
-        }
+        more.iter()
+            .try_for_each(|storage| snapshot.add_store(storage))?;
         snapshot.bound = options.bound;
         Ok(snapshot)
     }
@@ -268,12 +263,13 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Gives it one more difference storage, of at most `limit_bytes`; also after the take.
+    /// Gives it one more difference storage; also after the take.
     ///
     /// # Errors
     ///
     /// The storage cannot be used, the snapshot is gone or has failed.
-    pub fn add_store(&self, store: &Store, limit_bytes: Option<u64>) -> Result<()> {
+    pub fn add_store(&self, storage: &Storage) -> Result<()> {
+        let Storage { store, limit_bytes } = storage;
         can(self.features.store_add, "give a snapshot more storage")?;
         can_store(self.features, store)?;
         self.control

@@ -45,6 +45,15 @@ impl Store {
     }
 }
 
+/// A difference storage, and how much of it may be used.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    /// Where.
+    pub store: Store,
+    /// The most bytes to store there; `None` is half of the free memory, or all the path has.
+    pub limit_bytes: Option<u64>,
+}
+
 /// An unnamed file on a file system that may itself be in the snapshot: all its blocks are
 /// allocated beforehand, the module keeps them where they are and writes to them by their place
 /// on the device. They are no part of the snapshot: its image reads zeros there.

@@ -10,6 +10,7 @@ use blksnap_backup::{Company, Held, Mode, Options, Report, backup};
 
 use crate::args::Backup;
 use crate::commands::cancel;
+use crate::commands::snapshot::request;
 use crate::output::{Output, size, table, time};
 use crate::{child, exit};
 
@@ -23,9 +24,7 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Backup, output: &Output) -> Res
     };
     let options = Options {
         mode,
-        store: arguments.storage.store.clone(),
-        limit_bytes: arguments.storage.limit,
-        all_blocks: arguments.all_blocks,
+        request: request(&arguments.storage),
     };
     let (screen, cancel) = (output.screen(), cancel()?);
     let exec = arguments.exec.as_deref();
@@ -77,6 +76,7 @@ fn text(report: &Report) -> String {
                 device.kind.to_string(),
                 size(device.size_bytes),
                 size(figures.changed_bytes),
+                size(figures.free_bytes),
                 size(figures.bytes_read),
                 size(figures.bytes_written),
                 format!(
@@ -91,8 +91,8 @@ fn text(report: &Report) -> String {
         })
         .collect();
     let titles = [
-        "DEVICE", "KIND", ">SIZE", ">CHANGED", ">READ", ">WRITTEN", ">COPIED", ">STORED", ">TIME",
-        "FILE",
+        "DEVICE", "KIND", ">SIZE", ">CHANGED", ">FREE", ">READ", ">WRITTEN", ">COPIED", ">STORED",
+        ">TIME", "FILE",
     ];
     format!(
         "{}taken {}, writes held for {}; {} of differences stored, {} of memory; {} in all\n",

@@ -18,13 +18,14 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: &Changes, output: &Output) -> Re
     })?;
     let end = tracking.size_bytes;
     let max = arguments.max.unwrap_or(usize::MAX);
-    let since = match arguments.since {
-        None => Some(ChangeId {
+    let since = match (arguments.since, &arguments.consumer) {
+        (_, Some(name)) => Some(device.consumer(name)?),
+        (None, None) => Some(ChangeId {
             number: 0,
             ..tracking.change_id
         }),
-        Some(Since::Take(id)) => Some(id),
-        Some(Since::Everything) => None,
+        (Some(Since::Take(id)), None) => Some(id),
+        (Some(Since::Everything), None) => None,
     };
     let (mut extents, mut next) = (Vec::new(), end);
     match since {

@@ -24,6 +24,7 @@ pub(crate) fn value(device: &Attached) -> Value {
         "change_id": device.change_id.to_string(),
         "takes": device.change_id.number,
         "snapshot": device.snapshot.map(|id| id.to_string()),
+        "snapshots": device.snapshots,
     })
 }
 

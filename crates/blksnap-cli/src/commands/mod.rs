@@ -4,9 +4,9 @@
 mod attach;
 mod backup;
 mod changes;
+mod consumer;
 mod list;
 mod restore;
-mod run;
 mod snapshot;
 mod status;
 mod verify;
@@ -25,6 +25,7 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: Arguments, output: &Output) -> R
         Command::Attach(attach) => attach::attach(blksnap, &attach, output),
         Command::Detach(detach) => attach::detach(blksnap, &detach, output),
         Command::Snapshot(command) => snapshot::run(blksnap, command, output),
+        Command::Consumer(command) => consumer::run(blksnap, command, output),
         Command::Changes(changes) => changes::run(blksnap, &changes, output),
         Command::Backup(backup) => backup::run(blksnap, &backup, output),
         Command::Restore(restore) => restore::run(&restore, output),

@@ -4,7 +4,8 @@
 use blksnap::{Blksnap, ErrorKind, Result};
 use serde_json::json;
 
-use crate::commands::{list, snapshot};
+use crate::commands::list;
+use crate::commands::snapshot::show as snapshot;
 use crate::exit;
 use crate::output::{Output, size};
 
@@ -48,6 +49,14 @@ pub(crate) fn status(blksnap: &Blksnap, output: &Output) -> Result<u8> {
             "extents": features.extents,
             "bound": features.bound,
             "writable_images": features.writable_images,
+            "shared": features.shared,
+            "free": features.free,
+            "consumers": features.consumers,
+            "policy": features.policy,
+            "store_add": features.store_add,
+            "store_extents": features.store_extents,
+            "members": features.members,
+            "prediction": features.prediction,
         },
         "kernel": blksnap.door().kernel_release(),
         "memory_bytes": memory,

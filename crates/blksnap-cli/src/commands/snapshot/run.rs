@@ -7,14 +7,16 @@ use std::ffi::OsString;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Result, Snapshot, SnapshotOptions};
-use blksnap_backup::{Held, Observer, store};
+use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Result, Snapshot};
+use blksnap_backup::{Held, Observer, session};
 use serde_json::json;
 
+use super::{request, taken};
 use crate::args::Storage;
 use crate::commands::attached_devices;
-use crate::output::{Output, time};
+use crate::output::Output;
 use crate::{child, exit, signals};
 
 pub(crate) fn run(
@@ -36,6 +38,9 @@ pub(crate) fn run(
         devices: &devices,
         images: &images,
     };
+    // It ends with the snapshot.
+    let (watched, id, screen) = (blksnap.clone(), snapshot.id(), output.screen());
+    thread::spawn(move || session::watch(&watched, id, &screen));
     let code = execute(held, command, output);
     if let Ok(Some(failure)) = snapshot.info().map(|info| info.failure()) {
         output.error(&failure.with_help(
@@ -54,42 +59,43 @@ pub(crate) fn run(
     code
 }
 
+/// What is there while the command runs.
+type Ready = (Vec<BlockDevice>, Snapshot, Vec<PathBuf>);
+
 fn prepare(
     blksnap: &Blksnap,
     paths: &[PathBuf],
     storage: &Storage,
     output: &Output,
-) -> Result<(Vec<BlockDevice>, Snapshot, Vec<PathBuf>)> {
+) -> Result<Ready> {
     signals::each(child::pass_on)
         .map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))?;
     let devices = attached_devices(blksnap, paths, output)?;
-    let (place, _) = store::choose(&storage.store, blksnap, &devices, None);
-    let options = SnapshotOptions {
-        bound: true,
-        stores: vec![place],
-        limit_bytes: storage.limit,
-        ..SnapshotOptions::default()
-    };
-    let mut snapshot = blksnap.create(&options)?;
-    devices.iter().try_for_each(|device| snapshot.add(device))?;
-    let info = snapshot.take()?;
+    let (mut snapshot, store) = request(storage).create(blksnap, &devices, None, true)?;
+    let unused = taken(&mut snapshot, &devices, &store, storage.all_blocks, output)?;
+    let info = snapshot.info()?;
     let (mut images, mut values) = (Vec::new(), Vec::new());
-    for device in &devices {
+    for (device, unused) in devices.iter().zip(unused) {
         let path = device.path();
         let lost = || Error::new(ErrorKind::NoDevice, format!("{} went away", path.display()));
-        let image = device.image()?.ok_or_else(lost)?.path;
+        let image = device.image_in(info.id)?.ok_or_else(lost)?.path;
         output.screen().note(&format!(
-            "{} is {} as of now, writes held for {}",
+            "{} is {} as of now",
             image.display(),
-            path.display(),
-            time(info.gate)
+            path.display()
         ));
-        values.push(json!({ "device": path, "image": image }));
+        values.push(json!({
+            "device": path,
+            "image": image,
+            "free_bytes": unused.bytes(),
+            "free_reason": unused.reason,
+        }));
         images.push(image);
     }
     let document = json!({
         "snapshot": info.id.to_string(),
         "gate_ns": u64::try_from(info.gate.as_nanos()).unwrap_or(u64::MAX),
+        "store": store,
         "images": values,
     });
     output.result(&document, String::new);

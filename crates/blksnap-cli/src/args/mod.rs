@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The arguments, and the help texts with their examples.
 
-use std::ffi::OsString;
+mod consumer;
+mod snapshot;
+
 use std::path::PathBuf;
 
-use blksnap::{ChangeId, SnapshotId};
-use blksnap_backup::store::Choice;
+use blksnap::ChangeId;
 use clap::{Args, Parser, Subcommand};
 
-use crate::output::parse_size;
+pub use consumer::Consumer;
+pub use snapshot::{PolicyName, Snapshot, Storage};
 
 /// Snapshots, changed block tracking and backups of live block devices, on stock kernels.
 #[derive(Debug, Parser)]
@@ -68,6 +70,9 @@ pub enum Command {
     /// Create, take and destroy snapshots, or run a command on one
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// Keep named bases of a device's changes, one for each who asks for them
+    #[command(subcommand)]
+    Consumer(Consumer),
     /// Say which extents of a device changed, as of its last take
     #[command(after_help = CHANGES_EXAMPLES)]
     Changes(Changes),
@@ -97,6 +102,7 @@ Examples:
   blksnap changes /dev/vdb                              since its tracking began
   blksnap changes /dev/vdb --since 6b1f0c9e-…/41 --json since take 41, for a program
   blksnap changes /dev/vdb --since '*'                  everything: the whole device
+  blksnap changes /dev/vdb --consumer nightly           since the base of a consumer
 
 A change id is GENERATION/NUMBER; `blksnap list`, the manifest of a backup and `until` in the
 JSON have them. Take it as opaque text. After a detach, a resize or a restart the generation is
@@ -130,93 +136,6 @@ pub struct Devices {
     pub devices: Vec<PathBuf>,
 }
 
-/// Where differences are stored.
-#[derive(Debug, Args)]
-pub struct Storage {
-    /// Where differences are stored meanwhile: auto, memory, or a file, folder or block device
-    #[arg(long, value_name = "auto|memory|PATH", default_value = "auto")]
-    pub store: Choice,
-    /// The most to store there, such as 10G
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub limit: Option<u64>,
-}
-
-/// `snapshot …`.
-#[derive(Debug, Subcommand)]
-pub enum Snapshot {
-    /// Create a snapshot of devices; it lives until `snapshot destroy`
-    #[command(
-        after_help = "Examples:\n  blksnap snapshot create --take /dev/vda /dev/vdb\n  id=$(blksnap snapshot create /dev/vdb --json | jq -r .id); blksnap snapshot take $id"
-    )]
-    Create {
-        /// Block devices
-        #[arg(value_name = "DEVICE", required = true)]
-        devices: Vec<PathBuf>,
-        /// Where differences are stored
-        #[command(flatten)]
-        storage: Storage,
-        /// Take it at once
-        #[arg(long)]
-        take: bool,
-    },
-    /// Take a created snapshot: all its devices at one instant
-    #[command(
-        after_help = "Example:\n  blksnap snapshot take 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11"
-    )]
-    Take {
-        /// Its id
-        id: SnapshotId,
-    },
-    /// Say what is known of a snapshot, with its images and what they have cost
-    #[command(
-        after_help = "Example:\n  blksnap snapshot info 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11 --json"
-    )]
-    Info {
-        /// Its id
-        id: SnapshotId,
-    },
-    /// Destroy snapshots
-    #[command(
-        after_help = "Example:\n  blksnap snapshot destroy 0b6c7f1e-5a52-4b0e-9d6e-6a3c1f0e2d11"
-    )]
-    Destroy {
-        /// Their ids
-        #[arg(required = true)]
-        ids: Vec<SnapshotId>,
-    },
-    /// List snapshots
-    #[command(after_help = "Example:\n  blksnap snapshot list")]
-    List,
-    /// Take a snapshot, run a command on its images, and destroy it, whatever happens
-    #[command(after_help = RUN_EXAMPLES)]
-    Run {
-        /// Block devices
-        #[arg(value_name = "DEVICE", required = true)]
-        devices: Vec<PathBuf>,
-        /// Where differences are stored
-        #[command(flatten)]
-        storage: Storage,
-        /// The command and its arguments
-        #[arg(last = true, value_name = "CMD", required = true)]
-        command: Vec<OsString>,
-    },
-}
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  blksnap snapshot run /dev/vdb -- sh -c 'cat $BLKSNAP_IMAGE_0 > vdb.raw'
-  blksnap snapshot run /dev/vda1 /dev/vdb -- restic backup --stdin-from-command …
-
-In the command's environment:
-  BLKSNAP_SNAPSHOT     the snapshot's id
-  BLKSNAP_IMAGES       all image paths, with spaces between, in the order of the devices
-  BLKSNAP_IMAGE_0 …    one each, in the same order; BLKSNAP_DEVICE_0 … the devices
-  BLKSNAP_IMAGE_vdb …  one each, by the device's name (other characters than letters and digits: _)
-
-The exit code is that of the command; 125 if it was not run, 126 if it cannot be executed, 127 if
-there is none, 128+N if signal N ended it, and 5 if it was 0 but the snapshot failed. With --json, what is said about the snapshot goes to
-stderr, as stdout is the command's.";
-
 /// `changes`.
 #[derive(Debug, Args)]
 pub struct Changes {
@@ -225,6 +144,9 @@ pub struct Changes {
     /// Since which take: a change id, or * for everything [default: since tracking began]
     #[arg(long, value_name = "GEN/NUM|*", value_parser = Since::parse)]
     pub since: Option<Since>,
+    /// Since the base of this consumer
+    #[arg(long, value_name = "NAME", conflicts_with = "since")]
+    pub consumer: Option<String>,
     /// Begin at this byte of the device: `next` of an earlier answer
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     pub start: u64,
@@ -270,9 +192,6 @@ pub struct Backup {
     /// Where differences are stored
     #[command(flatten)]
     pub storage: Storage,
-    /// Save and back up what a mounted file system does not use, too
-    #[arg(long)]
-    pub all_blocks: bool,
     /// Run this by the shell when all is written and the images are still there, with the
     /// environment of `snapshot run`; its failure fails the backup
     #[arg(long, value_name = "CMD")]
