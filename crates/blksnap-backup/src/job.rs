@@ -204,7 +204,7 @@ impl Job<'_> {
             while_held,
         } = company;
         let subjects = Subject::of(devices)?;
-        let info = session::take(&mut snapshot, devices, &store, observer)?;
+        let info = session::take(blksnap, &mut snapshot, devices, &store, observer)?;
         cancel.check()?;
 
         let works = subjects

@@ -2,12 +2,15 @@
 //! A snapshot of several devices, as every command makes one: choose the storage, create, add, take,
 //! leave out what file systems do not use, and hear of what happens meanwhile.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use blksnap::{
     Blksnap, BlockDevice, Error, ErrorKind, Event, Mounted, Policy, Result, Snapshot, SnapshotId,
     SnapshotInfo, SnapshotOptions,
 };
+use rustix::fs::syncfs;
 
 use crate::free::{Unused, leave_out};
 use crate::observe::Observer;
@@ -39,7 +42,7 @@ impl Request {
         &self,
         blksnap: &Blksnap,
         devices: &[BlockDevice],
-        folder: Option<&std::path::Path>,
+        folder: Option<&Path>,
         bound: bool,
     ) -> Result<(Snapshot, String)> {
         let auto = [Choice::Auto];
@@ -112,17 +115,40 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Has file systems on the devices write out what they hold. The take freezes those that it
+/// finds, which is quick then; btrfs it does not find, and this is what such an image has.
+fn write_out(blksnap: &Blksnap, devices: &[BlockDevice]) {
+    let mounts = blksnap.door().mounts().unwrap_or_default();
+    let same = |device: &BlockDevice, source: &Path| {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        real(source).is_some_and(|source| real(device.path()) == Some(source))
+    };
+    for mount in mounts {
+        let of = |device: &BlockDevice| {
+            device.facts().number == mount.number || same(device, &mount.source)
+        };
+        if devices.iter().any(of)
+            && let Ok(root) = fs::File::open(&mount.point)
+        {
+            // Should it fail, the take says so.
+            let _ = syncfs(&root);
+        }
+    }
+}
+
 /// Takes a snapshot.
 ///
 /// # Errors
 ///
 /// Those of [`Snapshot::take`].
 pub fn take(
+    blksnap: &Blksnap,
     snapshot: &mut Snapshot,
     devices: &[BlockDevice],
     store: &str,
     observer: &dyn Observer,
 ) -> Result<SnapshotInfo> {
+    write_out(blksnap, devices);
     let info = snapshot.take()?;
     let names: Vec<_> = devices
         .iter()

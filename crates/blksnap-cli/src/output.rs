@@ -42,6 +42,16 @@ impl Output {
         }
     }
 
+    /// Whether results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Text that has a form of its own.
+    pub(crate) fn text(&self, text: &str) {
+        print(text);
+    }
+
     /// One of many results: with `--json` a document on one line.
     pub(crate) fn line(&self, value: &Value, text: impl FnOnce() -> String) {
         print(&if self.json {

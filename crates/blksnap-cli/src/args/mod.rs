@@ -91,10 +91,17 @@ pub enum Command {
     #[command(after_help = "Example:\n  blksnap version --json")]
     Version,
     /// Say whether the modules are loaded, and what they hold: devices, snapshots, memory
-    #[command(
-        after_help = "Example:\n  blksnap status\n\nExits with 3 when the modules are not loaded."
-    )]
-    Status,
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
+    /// Mount the image of a snapshot, read-only unless told otherwise
+    #[command(after_help = MOUNT_EXAMPLES)]
+    Mount(Mount),
+    /// Unmount what `mount` mounted
+    #[command(after_help = "Example:\n  blksnap umount /mnt")]
+    Umount {
+        /// Where it is mounted
+        dir: PathBuf,
+    },
 }
 
 const CHANGES_EXAMPLES: &str = "\
@@ -127,6 +134,58 @@ Examples:
   blksnap restore /backup/vdb.000003.incr.qcow2 disk.raw  the same
 
 A device in use, or of another size, and a file that exists, are refused without --force.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  blksnap status
+  blksnap status --watch             a live screen: fill of the storage, rates, time to full
+  blksnap status --watch --json      a document a line every two seconds
+  blksnap status --metrics > /var/lib/node_exporter/blksnap.prom
+
+Exits with 3 when the modules are not loaded.";
+
+const MOUNT_EXAMPLES: &str = "\
+Examples:
+  blksnap mount /dev/blksnap-image0 /mnt
+  blksnap mount /dev/vdb /mnt            the newest image of this device
+  blksnap mount --write /dev/vdb /mnt    what is written goes to the snapshot's storage
+
+It mounts beside the original: XFS and btrfs are told that their id is there twice, ext4 is not to
+write its journal. Destroying the snapshot needs it unmounted.";
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Go on saying it until interrupted, with rates
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Seconds between two looks
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 2.0,
+        requires = "watch"
+    )]
+    pub interval: f64,
+    /// As OpenMetrics text
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    pub metrics: bool,
+}
+
+/// `mount`.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// An image, or a device: then its newest image
+    pub image: PathBuf,
+    /// An existing folder
+    pub dir: PathBuf,
+    /// Allow writing; it changes the image, never the device
+    #[arg(long)]
+    pub write: bool,
+    /// More options for mount(8)
+    #[arg(long, short, value_name = "OPTIONS")]
+    pub options: Option<String>,
+}
 
 /// Devices.
 #[derive(Debug, Args)]

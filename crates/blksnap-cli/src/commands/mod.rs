@@ -6,6 +6,7 @@ mod backup;
 mod changes;
 mod consumer;
 mod list;
+mod mount;
 mod restore;
 mod snapshot;
 mod status;
@@ -31,7 +32,9 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: Arguments, output: &Output) -> R
         Command::Restore(restore) => restore::run(&restore, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Version => status::version(blksnap, output),
-        Command::Status => status::status(blksnap, output),
+        Command::Status(status) => status::status(blksnap, &status, output),
+        Command::Mount(mount) => mount::mount(blksnap, &mount, output),
+        Command::Umount { dir } => mount::umount(blksnap, &dir, output),
     }
 }
 

@@ -30,7 +30,14 @@ pub(crate) fn run(blksnap: &Blksnap, command: Snapshot, output: &Output) -> Resu
         Snapshot::Take { id, all_blocks } => {
             let devices = members(blksnap, id)?;
             let mut snapshot = blksnap.snapshot(id)?;
-            let unused = taken(&mut snapshot, &devices, "its storage", all_blocks, output)?;
+            let unused = taken(
+                blksnap,
+                &mut snapshot,
+                &devices,
+                "its storage",
+                all_blocks,
+                output,
+            )?;
             say(blksnap, id, &unused, output)?;
         }
         Snapshot::Info { id } => show::run(blksnap, id, output)?,
@@ -83,7 +90,14 @@ fn create(
         output.screen().note(&note);
         return say(blksnap, id, &[], output);
     }
-    match taken(&mut snapshot, &devices, &store, storage.all_blocks, output) {
+    match taken(
+        blksnap,
+        &mut snapshot,
+        &devices,
+        &store,
+        storage.all_blocks,
+        output,
+    ) {
         Ok(unused) => say(blksnap, id, &unused, output),
         Err(error) => {
             // Nothing half made is left behind; the first error is the one that matters.
@@ -95,6 +109,7 @@ fn create(
 
 /// Takes a snapshot, and leaves out what file systems do not use; of each device, in order.
 fn taken(
+    blksnap: &Blksnap,
     snapshot: &mut Handle,
     devices: &[BlockDevice],
     store: &str,
@@ -103,7 +118,7 @@ fn taken(
 ) -> Result<Vec<Unused>> {
     let subjects = Subject::of(devices)?;
     let screen = output.screen();
-    session::take(snapshot, devices, store, &screen)?;
+    session::take(blksnap, snapshot, devices, store, &screen)?;
     let unused = subjects.iter().map(|subject| {
         if all_blocks {
             Ok(Unused::nothing("all blocks were asked for"))

@@ -72,7 +72,14 @@ fn prepare(
         .map_err(|error| Error::new(ErrorKind::Io, "cannot catch signals").caused_by(error))?;
     let devices = attached_devices(blksnap, paths, output)?;
     let (mut snapshot, store) = request(storage).create(blksnap, &devices, None, true)?;
-    let unused = taken(&mut snapshot, &devices, &store, storage.all_blocks, output)?;
+    let unused = taken(
+        blksnap,
+        &mut snapshot,
+        &devices,
+        &store,
+        storage.all_blocks,
+        output,
+    )?;
     let info = snapshot.info()?;
     let (mut images, mut values) = (Vec::new(), Vec::new());
     for (device, unused) in devices.iter().zip(unused) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::output::{Output, size, table, time};
 
 /// A device of a snapshot, and its image once there is one.
-type Part = (Member, Option<Image>);
+pub(crate) type Part = (Member, Option<Image>);
 
 /// `snapshot list`.
 pub(crate) fn list(blksnap: &Blksnap, output: &Output) -> Result<()> {
@@ -45,20 +45,27 @@ pub(crate) fn one(blksnap: &Blksnap, id: SnapshotId) -> Result<(Value, String)> 
     let info = snapshot.info()?;
     let mut parts: Vec<Part> = Vec::new();
     for member in snapshot.members()? {
-        // The image of a failed snapshot is an error, which the member itself tells.
-        let image = blksnap
-            .device(member.shown())
-            .ok()
-            .and_then(|device| device.image_in(id).ok().flatten());
+        let image = image(blksnap, id, &member);
         parts.push((member, image));
     }
-    let mut document = value(&info);
+    Ok((whole(&info, &parts), detail(&info, &parts)))
+}
+
+/// The image of a member; that of a failed snapshot is an error, which the member itself tells.
+pub(crate) fn image(blksnap: &Blksnap, id: SnapshotId, member: &Member) -> Option<Image> {
+    let device = blksnap.device(member.shown()).ok()?;
+    device.image_in(id).ok()?
+}
+
+/// A snapshot with its images as JSON.
+pub(crate) fn whole(info: &SnapshotInfo, parts: &[Part]) -> Value {
+    let mut document = value(info);
     document["images"] = parts.iter().map(image_value).collect();
-    Ok((document, detail(&info, &parts)))
+    document
 }
 
 /// A snapshot as JSON.
-pub(crate) fn value(info: &SnapshotInfo) -> Value {
+fn value(info: &SnapshotInfo) -> Value {
     json!({
         "id": info.id.to_string(),
         "state": info.state.as_str(),

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Images mounted by the command beside their mounted originals, and kept by udev from being taken for them.
+
+# beside KIND: as it was at the take, without a write to the image; then written to, which the origin never shows.
+beside() {
+    local sum property
+    mkdir -p /run/udev/rules.d $W/origin $W/image
+    cp /repo/etc/udev/59-blksnap.rules /run/udev/rules.d/
+    udevadm control --reload
+    wipefs -aq $C
+    "mkfs.$1" -q "$(node $C)"
+    mount $C $W/origin
+    head -c 300000 /dev/urandom >$W/origin/file
+    sum=$(md5sum <$W/origin/file)
+    # The take freezes ext4 and XFS; btrfs no device knows it is on.
+    sync -f $W/origin
+    snapshot $STORE -- $C
+    head -c 300000 /dev/urandom >$W/origin/file
+    sync -f $W/origin
+    udevadm settle -t 10
+    for property in SYSTEMD_READY=0 UDISKS_IGNORE=1; do
+        udevadm info -q property "${IMAGE[0]}" | grep -qx $property || fail "$property is not set: $(udevadm info -q property "${IMAGE[0]}" | tr '\n' ' ')"
+    done
+    if udevadm info -q property "${IMAGE[0]}" | grep '^ID_FS_'; then fail "udev looked into the image"; fi
+    if find /dev/disk -lname "*${IMAGE[0]##*/}" | grep .; then fail "a link leads to the image"; fi
+    blksnap mount $C $W/image
+    same "$(md5sum <$W/image/file)" "$sum" "the file in the image"
+    if touch $W/image/new 2>/dev/null; then fail "it can be written to"; fi
+    blksnap umount $W/image
+    blksnap mount --write "${IMAGE[0]}" $W/image
+    echo new >$W/image/new
+    sync -f $W/image
+    [ ! -e $W/origin/new ] || fail "a write to the image is in the origin"
+    blksnap umount $W/image
+    destroy
+    umount $W/origin
+}
+
+t_mount_ext4_beside_its_origin() { beside ext4; }
+
+t_mount_xfs_beside_its_origin() { beside xfs; }
+
+t_mount_btrfs_beside_its_origin() {
+    modprobe btrfs || skip "no btrfs"
+    beside btrfs
+    btrfs check --readonly $C >$W/check 2>&1 || fail "btrfs check: $(tail -n 3 $W/check)"
+}
