@@ -65,10 +65,13 @@ pub(crate) fn leave_out(
     };
     keep_largest(&mut extents, MOST_RANGES);
     let bytes = snapshot.hand_in_free(device, &extents)?;
+    let (size, unit) = match bytes {
+        0..0x10_0000 => (bytes >> 10, "KiB"),
+        _ => (bytes >> 20, "MiB"),
+    };
     observer.note(&format!(
-        "{}: {} MiB that its {} did not use are left out",
+        "{}: {size} {unit} that its {} did not use are left out",
         device.path().display(),
-        bytes >> 20,
         before.map_or("file system", Mounted::kind)
     ));
     Ok(Unused {

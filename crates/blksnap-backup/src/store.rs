@@ -89,7 +89,7 @@ fn auto(
 ) -> Chosen {
     let total: u64 = devices.iter().map(|device| device.facts().size_bytes).sum();
     let wanted = limit_bytes.unwrap_or((total / 10).max(LEAST_BYTES));
-    elsewhere(wanted, blksnap, devices, folder)
+    elsewhere(wanted, limit_bytes, blksnap, devices, folder)
         .or_else(|| itself(wanted, blksnap, devices))
         .unwrap_or_else(|| {
             let memory = available_memory() / 2;
@@ -111,6 +111,7 @@ fn auto(
 /// On another file system.
 fn elsewhere(
     wanted: u64,
+    limit: Option<u64>,
     blksnap: &Blksnap,
     devices: &[BlockDevice],
     folder: Option<&Path>,
@@ -127,11 +128,12 @@ fn elsewhere(
     })?;
     // The module looks for it by itself.
     let path = fs::canonicalize(path).ok()?;
-    let why = format!("a file in {} (up to {} MiB)", path.display(), spare >> 20);
+    let most = limit.map_or(spare, |limit| limit.min(spare));
+    let why = format!("a file in {} (up to {} MiB)", path.display(), most >> 20);
     Some(Chosen {
         storage: Storage {
             store: Store::Path(path),
-            limit_bytes: Some(spare),
+            limit_bytes: Some(most),
         },
         why,
     })

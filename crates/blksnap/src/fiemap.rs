@@ -51,7 +51,12 @@ pub(crate) fn extents(file: &File) -> io::Result<Vec<Extent>> {
 }
 
 /// Adds the extents of an answer that begins at `at` of the file; gives where it ends.
-fn plain(words: &[u64], mut at: u64, extents: &mut Vec<Extent>) -> io::Result<u64> {
+///
+/// # Errors
+///
+/// `EOPNOTSUPP`: the answer is cut short, or there is something in it that is no plain range of
+/// the device.
+pub fn plain(words: &[u64], mut at: u64, extents: &mut Vec<Extent>) -> io::Result<u64> {
     let unsupported = || io::Error::from(Errno::OPNOTSUPP);
     let (head, rest) = words.split_at_checked(HEAD_WORDS).ok_or_else(unsupported)?;
     let [.., e, f, g, h] = head[2].to_ne_bytes();

@@ -178,7 +178,7 @@ fn pair(first: u32, second: u32) -> u64 {
 /// # Errors
 ///
 /// The answer is not complete, or its records overlap or are not ascending.
-pub(crate) fn free_records(words: &[u64], device: u32) -> io::Result<Vec<Extent>> {
+pub fn free_records(words: &[u64], device: u32) -> io::Result<Vec<Extent>> {
     let bad = |text| Err(io::Error::other(text));
     let Some((head, records)) = words.split_at_checked(HEAD_WORDS) else {
         return bad("the list of extents is cut short");

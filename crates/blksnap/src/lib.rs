@@ -36,6 +36,7 @@
 //! | [`snapshot`], [`event`] | [`Snapshot`]: create, add, take, information, events, destroy |
 //! | [`store`] | [`Store`]: where differences are stored |
 //! | [`free`] | free space is not saved, and not read |
+//! | [`mounts`], [`fsmap`], [`fiemap`] | what the system tells of mounts, of free space, of a file's place |
 //! | [`id`] | [`SnapshotId`], [`ChangeId`] |
 //! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
 //! | [`door`] | the one door to the kernel, as traits; a test puts a simulated kernel behind it |
@@ -50,9 +51,9 @@ pub mod device;
 pub mod door;
 pub mod error;
 pub mod event;
-mod fiemap;
+pub mod fiemap;
 pub mod free;
-mod fsmap;
+pub mod fsmap;
 pub mod id;
 pub mod mounts;
 pub mod snapshot;
