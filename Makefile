@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 XTASK = @sh xtask/run.sh
 
-.PHONY: help demo test sim mutants bench check modules install uninstall setup clean
+.PHONY: help demo test sim mutants bench fuzz sanitize check modules install uninstall setup clean
 
 help: ## this list
 	@echo 'make TARGET    [KERNEL=6.1|6.12|7.3] [HOST=1]'
@@ -28,6 +28,12 @@ mutants: ## the simulator against seeded defects: it must find each
 
 bench: ## what tracking costs a write, in instructions
 	$(XTASK) bench $(if $(KERNEL),--kernel $(KERNEL))
+
+fuzz: ## every decoder on inputs made by a machine: RUNS= NAME=
+	$(XTASK) fuzz $(if $(RUNS),--runs $(RUNS)) $(if $(NAME),--name $(NAME))
+
+sanitize: ## the crates' tests under the address sanitizer
+	$(XTASK) sanitize
 
 check: ## formatting, lints, the layer rule, licences, documentation
 	$(XTASK) check

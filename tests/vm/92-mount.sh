@@ -5,9 +5,7 @@
 # beside KIND: as it was at the take, without a write to the image; then written to, which the origin never shows.
 beside() {
     local sum property
-    mkdir -p /run/udev/rules.d $W/origin $W/image
-    cp /repo/etc/udev/59-blksnap.rules /run/udev/rules.d/
-    udevadm control --reload
+    mkdir -p $W/origin $W/image
     wipefs -aq $C
     "mkfs.$1" -q "$(node $C)"
     mount $C $W/origin

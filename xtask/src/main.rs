@@ -9,6 +9,7 @@ mod demo_command;
 mod guest;
 mod guest_tests;
 mod host;
+mod hunt_command;
 mod klog;
 mod modules;
 mod programs;
@@ -73,6 +74,10 @@ enum Action {
     Mutants,
     /// Measures, in a virtual machine whose clock counts instructions
     Bench(bench_command::Arguments),
+    /// Tries every decoder on inputs made by a machine (libFuzzer)
+    Fuzz(hunt_command::Fuzz),
+    /// Runs the crates' tests under the address sanitizer
+    Sanitize,
     /// Runs a command in a virtual machine with the freshly built modules and commands
     Vm(vm_command::Arguments),
 }
@@ -103,6 +108,8 @@ fn run(action: Action) -> Result<()> {
             Ok(())
         }
         Action::Check => check_command::run(),
+        Action::Fuzz(arguments) => hunt_command::fuzz(&arguments),
+        Action::Sanitize => hunt_command::sanitize(),
         Action::Demo(arguments) => demo_command::run(&arguments),
         Action::Install { remove: true } => host::remove(),
         Action::Install { remove: false } => host::install(&setup::ensure(false)?),
