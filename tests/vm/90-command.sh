@@ -144,8 +144,8 @@ t_command_by_hand() {
     said "is taken already"
     code 1 blksnap detach $A
     said "is in a snapshot"
-    code 1 blksnap snapshot create $A
-    said "is in another snapshot"
+    code 1 blksnap snapshot create $A $A
+    said "is in snapshot"
     blksnap snapshot info "$id" --json | jq -e '.state == "taken" and (.images | length) == 2' >/dev/null
     blksnap status
     blksnap snapshot destroy "$id"
