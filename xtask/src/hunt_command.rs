@@ -73,7 +73,12 @@ pub(crate) fn fuzz(arguments: &Fuzz) -> Result<()> {
         let mut run = Command::new(folder.join(HOST).join("debug").join(name));
         run.arg(format!("-runs={}", arguments.runs))
             .arg(format!("-artifact_prefix={}/{name}-", found.display()))
-            .args(["-max_len=4096", "-timeout=20", "-rss_limit_mb=1024", "-verbosity=0"])
+            .args([
+                "-max_len=4096",
+                "-timeout=20",
+                "-rss_limit_mb=1024",
+                "-verbosity=0",
+            ])
             .arg(&learned)
             .arg(sh::root().join("fuzz/corpus").join(name))
             // Leaks would be looked for by ptrace, which not every machine allows.
@@ -98,7 +103,9 @@ pub(crate) fn fuzz(arguments: &Fuzz) -> Result<()> {
 /// The crates' tests under the address sanitizer.
 pub(crate) fn sanitize() -> Result<()> {
     let mut test = cargo("", "-Zsanitizer=address", "sanitize");
-    test.args(["test", "--quiet", "--lib", "--bins", "--tests", "--target", HOST]);
+    test.args([
+        "test", "--quiet", "--lib", "--bins", "--tests", "--target", HOST,
+    ]);
     for name in CRATES {
         test.args(["--package", name]);
     }

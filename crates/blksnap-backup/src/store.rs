@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blksnap::door::DeviceNumber;
+use blksnap::mounts::Mount;
 use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, OwnFile, Storage, Store};
-use rustix::fs::{StatVfsMountFlags, major, minor, statfs, statvfs};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags, major, minor, open, statvfs};
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,8 +48,8 @@ impl std::str::FromStr for Choice {
 
 /// The least room we ask for.
 const LEAST_BYTES: u64 = 64 << 20;
-/// `f_type` of file systems whose files are on a disk: ext4, XFS, btrfs, F2FS.
-const ON_DISK: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+/// File systems whose files are on a disk of this machine.
+const ON_DISK: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"];
 
 /// What was chosen.
 #[derive(Clone, Debug)]
@@ -116,18 +117,20 @@ fn elsewhere(
     devices: &[BlockDevice],
     folder: Option<&Path>,
 ) -> Option<Chosen> {
+    let mounts = blksnap.door().mounts().unwrap_or_default();
     let room = |path: &Path| {
-        let spare = spare(path).filter(|spare| *spare >= wanted)?;
-        (!is_on(blksnap, path, devices)).then(|| (spare, path.to_owned()))
+        // The module looks for it by itself.
+        let path = fs::canonicalize(path).ok()?;
+        let on_disk = ON_DISK.contains(&&*mount_of(&mounts, &path)?.kind);
+        let spare = spare(&path).filter(|spare| on_disk && *spare >= wanted)?;
+        let usable = !is_on(blksnap, &path, devices) && takes_files(&path);
+        usable.then_some((spare, path))
     };
     let usual = folder.into_iter().chain([Path::new("/var/tmp")]);
     let (spare, path) = usual.filter_map(room).next().or_else(|| {
-        let mounts = blksnap.door().mounts().unwrap_or_default();
         let places = mounts.iter().filter_map(|mount| room(&mount.point));
         places.max_by_key(|(spare, _)| *spare)
     })?;
-    // The module looks for it by itself.
-    let path = fs::canonicalize(path).ok()?;
     let most = limit.map_or(spare, |limit| limit.min(spare));
     let why = format!("a file in {} (up to {} MiB)", path.display(), most >> 20);
     Some(Chosen {
@@ -179,11 +182,20 @@ pub fn is_on(blksnap: &Blksnap, folder: &Path, devices: &[BlockDevice]) -> bool 
         .any(|device| under.contains(&device.facts().number))
 }
 
-/// Half of what is free at a path, when it is on a disk and can be written.
+/// What a path is on: the last mounted of those with the longest path above it.
+fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    above.max_by_key(|mount| mount.point.components().count())
+}
+
+/// Whether an unnamed file can be made in a folder.
+fn takes_files(folder: &Path) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    open(folder, flags, Mode::RUSR | Mode::WUSR).is_ok()
+}
+
+/// Half of what is free at a path, when it can be written.
 fn spare(path: &Path) -> Option<u64> {
-    if !ON_DISK.contains(&statfs(path).ok()?.f_type) {
-        return None;
-    }
     let stat = statvfs(path).ok()?;
     let writable = !stat.f_flag.contains(StatVfsMountFlags::RDONLY);
     writable.then(|| stat.f_bavail.saturating_mul(stat.f_frsize) / 2)
@@ -207,4 +219,30 @@ fn available_memory() -> u64 {
             .ok()
     });
     kib.unwrap_or(0) << 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_path_is_on() {
+        let mount = |point: &str, kind: &str| Mount {
+            number: DeviceNumber { major: 0, minor: 0 },
+            point: point.into(),
+            kind: kind.into(),
+            source: "none".into(),
+        };
+        let mounts = [
+            mount("/", "ext4"),
+            mount("/var/log", "xfs"),
+            mount("/var", "9p"),
+            mount("/var", "btrfs"),
+        ];
+        let kind = |path: &str| mount_of(&mounts, Path::new(path)).map(|mount| &*mount.kind);
+        assert_eq!(kind("/variable"), Some("ext4"));
+        assert_eq!(kind("/var/tmp"), Some("btrfs"), "the upper one of two");
+        assert_eq!(kind("/var/log/x"), Some("xfs"));
+        assert_eq!(mount_of(&mounts[1..], Path::new("/usr")), None);
+    }
 }

@@ -38,7 +38,7 @@ impl Output {
         if self.json {
             self.document(value);
         } else if !self.aside {
-            print(&text());
+            let _ = print(&text());
         }
     }
 
@@ -49,16 +49,16 @@ impl Output {
 
     /// Text that has a form of its own.
     pub(crate) fn text(&self, text: &str) {
-        print(text);
+        let _ = print(text);
     }
 
-    /// One of many results: with `--json` a document on one line.
-    pub(crate) fn line(&self, value: &Value, text: impl FnOnce() -> String) {
+    /// One of many results: with `--json` a document on one line. Says whether anybody reads them.
+    pub(crate) fn line(&self, value: &Value, text: impl FnOnce() -> String) -> bool {
         print(&if self.json {
             format!("{value}\n")
         } else {
             text()
-        });
+        })
     }
 
     /// An error, on stderr; with `--json` also as the document.
@@ -79,18 +79,19 @@ impl Output {
     fn document(&self, value: &Value) {
         let text = format!("{value:#}\n");
         if self.aside {
-            eprintln!("{value}")
+            eprintln!("{value}");
         } else {
-            print(&text)
+            let _ = print(&text);
         }
     }
 }
 
-/// A reader that went away (`| head`) is no error.
-fn print(text: &str) {
-    let _ = stdout()
+/// A reader that went away (`| head`) is no error; says whether there is one.
+fn print(text: &str) -> bool {
+    stdout()
         .write_all(text.as_bytes())
-        .and_then(|()| stdout().flush());
+        .and_then(|()| stdout().flush())
+        .is_ok()
 }
 
 /// `ModuleMissing` as `module_missing`.

@@ -21,7 +21,9 @@ pub(crate) fn run(blksnap: &Blksnap, id: SnapshotId, output: &Output) -> Result<
         cancel.check()?;
         match snapshot.wait_event(TURN) {
             Ok(Some(event)) => {
-                output.line(&value(&event), || format!("{}\n", describe(&event)));
+                if !output.line(&value(&event), || format!("{}\n", describe(&event))) {
+                    return Ok(exit::OK);
+                }
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

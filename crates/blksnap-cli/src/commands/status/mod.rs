@@ -65,13 +65,13 @@ fn missing(error: &Error, metrics: bool, output: &Output) {
 /// How long a signal may go unnoticed.
 const TURN: Duration = Duration::from_millis(50);
 
-/// Until a signal comes; that is how it ends, so it is no failure.
+/// Until a signal comes, or nobody reads any more: that is how it ends, so it is no failure.
 fn watch(blksnap: &Blksnap, mut before: Sample, interval: f64, output: &Output) -> Result<u8> {
     let interval = Duration::try_from_secs_f64(interval.clamp(0.1, 3600.0)).unwrap_or(TURN);
     let cancel = cancel()?;
     let mut screen = screen::Screen::new(output);
-    screen.show(&before, None, output);
-    loop {
+    let mut seen = screen.show(&before, None, output);
+    while seen {
         let begun = Instant::now();
         while begun.elapsed() < interval {
             if cancel.check().is_err() {
@@ -80,7 +80,8 @@ fn watch(blksnap: &Blksnap, mut before: Sample, interval: f64, output: &Output) 
             thread::sleep(TURN.min(interval.saturating_sub(begun.elapsed())));
         }
         let now = Sample::take(blksnap)?;
-        screen.show(&now, Some(&before), output);
+        seen = screen.show(&now, Some(&before), output);
         before = now;
     }
+    Ok(exit::OK)
 }

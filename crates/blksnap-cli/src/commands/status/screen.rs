@@ -25,12 +25,13 @@ impl Screen {
     pub(super) fn new(output: &Output) -> Self {
         let terminal = stdout().is_terminal() && !output.is_json();
         if terminal {
-            write(ENTER);
+            let _ = write(ENTER);
         }
         Self { terminal }
     }
 
-    pub(super) fn show(&mut self, now: &Sample, before: Option<&Sample>, output: &Output) {
+    /// Says whether anybody looks.
+    pub(super) fn show(&mut self, now: &Sample, before: Option<&Sample>, output: &Output) -> bool {
         if !self.terminal {
             return output.line(&now.value(), || draw(now, before) + "\n");
         }
@@ -45,22 +46,24 @@ impl Screen {
             screen.extend(line.chars().take(usize::from(columns)));
             screen += "\x1b[K\r\n";
         }
-        write(&(screen + "\x1b[J"));
+        write(&(screen + "\x1b[J"))
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         if self.terminal {
-            write(LEAVE);
+            let _ = write(LEAVE);
         }
     }
 }
 
 /// A terminal that went away is no error.
-fn write(text: &str) {
+fn write(text: &str) -> bool {
     let mut out = stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_ok()
 }
 
 fn draw(now: &Sample, before: Option<&Sample>) -> String {
