@@ -84,7 +84,7 @@ t_command_stores_on_the_file_system_itself() {
         blksnap mount \$BLKSNAP_IMAGE_0 $W/image
         cd $W/image && md5sum --quiet -c $W/sums; code=\$?
         cd / && blksnap umount $W/image
-        exit \$code" 2>$W/said
+        exit \$code" 2>$W/said || fail "$(tail -n 3 $W/said)"
     grep -q 'itself' $W/said || fail "stored elsewhere: $(cat $W/said)"
     jq -e '.snapshots[0].store_used_bytes >= 31457280' $W/info >/dev/null || fail "stored: $(jq '.snapshots[0].store_used_bytes' $W/info)"
     # The file went with the snapshot.

@@ -84,10 +84,12 @@ pub(crate) fn fuzz(arguments: &Fuzz) -> Result<()> {
             // Leaks would be looked for by ptrace, which not every machine allows.
             .env("ASAN_OPTIONS", "detect_leaks=0")
             .env("TMPDIR", &scratch);
-        if sh::run(&mut run).is_ok() {
-            sh::say(format!("PASS {name} ({} inputs)", arguments.runs));
-        } else {
-            failed.push(name.as_str());
+        match sh::run_logged(&mut run, &folder.join(format!("{name}.log"))) {
+            Ok(()) => sh::say(format!("PASS {name} ({} inputs)", arguments.runs)),
+            Err(error) => {
+                sh::say(format!("FAIL {name}: {error:#}"));
+                failed.push(name.as_str());
+            }
         }
     }
     if !failed.is_empty() {

@@ -51,6 +51,9 @@ const LEAST_BYTES: u64 = 64 << 20;
 /// File systems whose files are on a disk of this machine.
 const ON_DISK: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"];
 
+/// Of these, the ones in which the module can keep a file where it is.
+const PINNED: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
+
 /// What was chosen.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -154,10 +157,11 @@ fn itself(wanted: u64, blksnap: &Blksnap, devices: &[BlockDevice]) -> Option<Cho
     let here = |number| devices.iter().any(|device| device.facts().number == number);
     let mut places = mounts
         .iter()
+        .filter(|mount| PINNED.contains(&&*mount.kind))
         .filter(|mount| here(mount.number) && number_of(&mount.point) == Some(mount.number))
         .filter(|mount| spare(&mount.point).is_some_and(|spare| spare >= wanted));
     places.find_map(|mount| {
-        let own = OwnFile::create(blksnap, &mount.point, wanted).ok()?;
+        let own = OwnFile::create(&mount.point, wanted).ok()?;
         let why = format!(
             "a file of {} MiB on {} itself (no other file system has the room)",
             own.bytes() >> 20,

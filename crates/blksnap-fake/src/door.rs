@@ -89,10 +89,7 @@ fn place(place: StorePlace<'_>) -> io::Result<String> {
         StorePlace::Memory => "memory".to_owned(),
         StorePlace::Path(path) if !path.exists() => return Err(Errno::NOENT.into()),
         StorePlace::Path(path) => path.display().to_string(),
-        StorePlace::Extents(_, extents) => {
-            let bytes: u64 = extents.iter().map(|extent| extent.length).sum();
-            format!("own {bytes}")
-        }
+        StorePlace::Extents(file) => format!("own {}", file.metadata()?.len()),
     })
 }
 
@@ -200,14 +197,6 @@ impl Door for FakeKernel {
             let extent = |&(offset, length): &(u64, u64)| Extent { offset, length };
             Ok(member.unused.iter().map(extent).collect())
         })
-    }
-
-    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>> {
-        let length = file.metadata()?.len();
-        Ok(vec![Extent {
-            offset: 1 << 20,
-            length,
-        }])
     }
 
     fn kernel_release(&self) -> String {

@@ -62,14 +62,6 @@ pub trait Door: Send + Sync + fmt::Debug {
     /// The kind is not known, or the file system cannot be mounted so; the error's text says why.
     fn free_space(&self, path: &Path, kind: &str) -> io::Result<Vec<Extent>>;
 
-    /// Where a file's data is, in ascending ranges of bytes of the block device that its file
-    /// system is on.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` where the file system does not tell, or has not all of it in place.
-    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>>;
-
     /// The running kernel's release.
     fn kernel_release(&self) -> String;
 
@@ -238,9 +230,9 @@ pub enum StorePlace<'a> {
     Memory,
     /// A file, a folder or a block device.
     Path(&'a Path),
-    /// A preallocated file that may be on a device of the snapshot: open for writing, and where
-    /// its data is on the block device of its file system.
-    Extents(&'a File, &'a [Extent]),
+    /// A preallocated file that may be on a device of the snapshot, open for writing: by the
+    /// blocks it has on that device.
+    Extents(&'a File),
 }
 
 /// What `SNAPSHOT_OPEN` is asked for.

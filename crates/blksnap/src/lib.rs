@@ -36,7 +36,7 @@
 //! | [`snapshot`], [`event`] | [`Snapshot`]: create, add, take, information, events, destroy |
 //! | [`store`] | [`Store`]: where differences are stored |
 //! | [`free`] | free space is not saved, and not read |
-//! | [`mounts`], [`fsmap`], [`fiemap`] | what the system tells of mounts, of free space, of a file's place |
+//! | [`mounts`], [`fsmap`] | what the system tells of mounts and of free space |
 //! | [`id`] | [`SnapshotId`], [`ChangeId`] |
 //! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
 //! | [`door`] | the one door to the kernel, as traits; a test puts a simulated kernel behind it |
@@ -51,7 +51,6 @@ pub mod device;
 pub mod door;
 pub mod error;
 pub mod event;
-pub mod fiemap;
 pub mod free;
 pub mod fsmap;
 pub mod id;

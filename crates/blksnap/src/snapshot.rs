@@ -470,6 +470,11 @@ fn store_error(context: &str, store: &Store, error: std::io::Error) -> Error {
     match errno(&error) {
         Some(Errno::NOTTY) => return plain(context, error),
         Some(Errno::NOENT) => Error::new(ErrorKind::NoDevice, place).caused_by(error),
+        Some(Errno::OPNOTSUPP | Errno::INVAL) if matches!(store, Store::Own(_)) => {
+            return Error::new(ErrorKind::Unsupported, place)
+                .caused_by(error)
+                .with_help("on a file system that is in the snapshot, ext4 and XFS can hold its differences; use --store memory or a folder elsewhere");
+        }
         Some(Errno::BUSY) => Error::new(ErrorKind::Busy, place)
             .caused_by(error)
             .with_help(

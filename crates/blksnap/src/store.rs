@@ -6,11 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blksnap_uapi::extended;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
 use rustix::io::Errno;
 
-use crate::client::Blksnap;
 use crate::door::StorePlace;
 use crate::error::{Error, ErrorKind, Result, errno};
 
@@ -31,7 +29,7 @@ impl Store {
         match self {
             Self::Memory => StorePlace::Memory,
             Self::Path(path) => StorePlace::Path(path),
-            Self::Own(own) => StorePlace::Extents(&own.file, &own.extents),
+            Self::Own(own) => StorePlace::Extents(&own.file),
         }
     }
 
@@ -62,7 +60,6 @@ pub struct Storage {
 #[derive(Debug)]
 pub struct OwnFile {
     file: File,
-    extents: Vec<extended::Extent>,
     folder: PathBuf,
     bytes: u64,
 }
@@ -72,25 +69,20 @@ impl OwnFile {
     ///
     /// # Errors
     ///
-    /// There is no room, or the file system is none of those that tell where a file is
-    /// ([`ErrorKind::Unsupported`]; ext4 and XFS do).
-    pub fn create(blksnap: &Blksnap, folder: &Path, bytes: u64) -> Result<Self> {
+    /// There is no room, or no unnamed file can be made there.
+    pub fn create(folder: &Path, bytes: u64) -> Result<Self> {
         let bytes = bytes.next_multiple_of(4096);
-        let make = || -> io::Result<(File, Vec<extended::Extent>)> {
+        let make = || -> io::Result<File> {
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             let file = File::from(open(folder, flags, Mode::RUSR | Mode::WUSR)?);
             fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
             // Where it is must be known to the file system on disk, too, before anybody writes there.
             file.sync_all()?;
-            let extents = blksnap.door().file_extents(&file)?;
-            Ok((file, extents))
+            Ok(file)
         };
-        let (file, extents) = make().map_err(|error| {
+        let file = make().map_err(|error| {
             let context = format!("cannot make room for differences in {}", folder.display());
             match errno(&error) {
-                Some(Errno::OPNOTSUPP | Errno::NOTTY) => Error::new(ErrorKind::Unsupported, context)
-                    .caused_by(error)
-                    .with_help("on the file system that is in the snapshot, only ext4 and XFS can hold its differences; use --store memory or a folder elsewhere"),
                 Some(Errno::NOSPC | Errno::DQUOT) => Error::new(ErrorKind::Io, context)
                     .caused_by(error)
                     .with_help("ask for less with --limit, or use another place"),
@@ -99,7 +91,6 @@ impl OwnFile {
         })?;
         Ok(Self {
             file,
-            extents,
             folder: folder.to_owned(),
             bytes,
         })

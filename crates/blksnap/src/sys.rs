@@ -7,7 +7,6 @@
 use std::ffi::{CString, c_void};
 use std::fs::File;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Updater};
 
 use crate::door::{Control, Device, DeviceNumber, Door, Facts, OpenRequest, StorePlace};
 use crate::mounts::{self, Mount};
-use crate::{fiemap, fsmap, sysfs};
+use crate::{fsmap, sysfs};
 
 /// The running kernel.
 #[derive(Debug, Default)]
@@ -65,10 +64,6 @@ impl Door for Kernel {
 
     fn free_space(&self, path: &Path, kind: &str) -> io::Result<Vec<Extent>> {
         fsmap::free_space(path, kind)
-    }
-
-    fn file_extents(&self, file: &File) -> io::Result<Vec<Extent>> {
-        fiemap::extents(file)
     }
 
     fn kernel_release(&self) -> String {
@@ -134,30 +129,6 @@ pub(crate) fn getfsmap(fd: impl AsFd, words: &mut [u64]) -> io::Result<()> {
     Ok(unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0xc0c0_583b>(words)) }?)
 }
 
-/// `FS_IOC_FIEMAP`: a head of 32 bytes, which says for how many extents of 56 bytes there is
-/// room behind it.
-///
-/// # Panics
-///
-/// When there is not as much room as the head says.
-pub(crate) fn fiemap(fd: impl AsFd, words: &mut [u64]) -> io::Result<()> {
-    let [a, b, c, d, ..] = words[3].to_ne_bytes();
-    let count = u32::from_ne_bytes([a, b, c, d]) as usize;
-    assert!(words.len() >= 4 + count * 7, "room for the extents");
-    // SAFETY: the kernel writes the head and as many extents as the head says, which is room
-    // that was just checked.
-    Ok(unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0xc020_660b>(words)) }?)
-}
-
-/// Whether a file of XFS is on its realtime device: `FS_IOC_FSGETXATTR`, 28 bytes.
-pub(crate) fn is_realtime(fd: impl AsFd) -> io::Result<bool> {
-    let mut words = [0; 4];
-    // SAFETY: the kernel writes 28 bytes, and there are 32.
-    unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0x801c_581f>(&mut words)) }?;
-    let [flags, ..] = words[0].to_ne_bytes();
-    Ok(flags & 1 != 0)
-}
-
 /// The address of memory, for the field of an argument.
 fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64
@@ -168,41 +139,25 @@ fn size_field<T: Abi>() -> u32 {
     u32::try_from(T::SIZE).expect("structs are under 16 KiB")
 }
 
-/// A [`StorePlace`] as the fields of an argument. What they point to is live as long as this.
-struct Place<'a> {
+/// A [`StorePlace`] as the fields of an argument.
+struct Place {
     kind: u32,
     path: Option<CString>,
     fd: i32,
-    extent_count: u32,
-    extents: u64,
-    _live: PhantomData<StorePlace<'a>>,
 }
 
-impl<'a> Place<'a> {
-    fn new(place: StorePlace<'a>) -> io::Result<Self> {
-        let none = Self {
-            kind: extended::BLKSNAP_STORE_MEMORY,
-            path: None,
-            fd: 0,
-            extent_count: 0,
-            extents: 0,
-            _live: PhantomData,
+impl Place {
+    fn new(place: StorePlace<'_>) -> io::Result<Self> {
+        let (kind, path, fd) = match place {
+            StorePlace::Memory => (extended::BLKSNAP_STORE_MEMORY, None, 0),
+            StorePlace::Path(path) => {
+                let path = CString::new(path.as_os_str().as_bytes())?;
+                (extended::BLKSNAP_STORE_PATH, Some(path), 0)
+            }
+            // Without a list of extents it is all of the file.
+            StorePlace::Extents(file) => (extended::BLKSNAP_STORE_EXTENTS, None, file.as_raw_fd()),
         };
-        Ok(match place {
-            StorePlace::Memory => none,
-            StorePlace::Path(path) => Self {
-                kind: extended::BLKSNAP_STORE_PATH,
-                path: Some(CString::new(path.as_os_str().as_bytes())?),
-                ..none
-            },
-            StorePlace::Extents(file, extents) => Self {
-                kind: extended::BLKSNAP_STORE_EXTENTS,
-                fd: file.as_raw_fd(),
-                extent_count: u32::try_from(extents.len()).map_err(|_| Errno::TOOBIG)?,
-                extents: address(extents.as_ptr()),
-                ..none
-            },
-        })
+        Ok(Self { kind, path, fd })
     }
 
     fn path(&self) -> u64 {
@@ -245,8 +200,6 @@ impl Control for ControlFile {
             policy: request.policy,
             copy_memory_kib: request.copy_memory_kib,
             fd: place.fd,
-            extent_count: place.extent_count,
-            extents: place.extents,
             ..SnapshotOpen::ZERO
         };
         ioctl::<{ extended::IOCTL_BLKSNAP_SNAPSHOT_OPEN }, _>(&self.0, &mut argument)?;
@@ -262,8 +215,7 @@ impl Control for ControlFile {
             limit,
             path: place.path(),
             fd: place.fd,
-            extent_count: place.extent_count,
-            extents: place.extents,
+            ..StoreAdd::ZERO
         };
         ioctl::<{ extended::IOCTL_BLKSNAP_STORE_ADD }, _>(&self.0, &mut argument)
     }
