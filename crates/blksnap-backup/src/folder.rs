@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::errors;
 use crate::manifest::Manifest;
-use crate::names::{BackupName, Kind, TEMPORARY};
+use crate::names::{BackupName, Kind, REMOVED, TEMPORARY};
 
 /// A folder of backups.
 #[derive(Debug)]
@@ -240,6 +240,16 @@ impl Folder {
             .into_iter()
             .filter(|name| name.starts_with(TEMPORARY))
             .collect();
+        for file in &unfinished {
+            let name = file.strip_prefix(REMOVED).and_then(BackupName::parse);
+            let Some((name, "json")) = name else { continue };
+            let path = self.file(&name.image());
+            match fs::remove_file(&path) {
+                Ok(()) => said.push(format!("removed {}, which was being removed", name.image())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(errors::file("remove", &path, error)),
+            }
+        }
         for file in unfinished.iter().filter(|name| name.ends_with(".json")) {
             let final_name = &file[TEMPORARY.len()..];
             let Some((name, _)) = BackupName::parse(final_name) else {
@@ -274,6 +284,23 @@ impl Folder {
         }
         self.sync()?;
         Ok(said)
+    }
+
+    /// Removes a backup: once its manifest has another name it is gone, and should the rest fail,
+    /// the next run does it.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be renamed or removed.
+    pub fn remove(&self, name: &BackupName) -> Result<()> {
+        let going = format!("{REMOVED}{}", name.manifest());
+        let (manifest, going) = (self.file(&name.manifest()), self.file(&going));
+        fs::rename(&manifest, &going).map_err(|error| errors::file("rename", &manifest, error))?;
+        self.sync()?;
+        for path in [self.file(&name.image()), going] {
+            fs::remove_file(&path).map_err(|error| errors::file("remove", &path, error))?;
+        }
+        self.sync()
     }
 
     /// A name to write the device's next backup under.

@@ -22,7 +22,8 @@
 //! 3. The qcow2 gets its name, then the manifest, then the folder is synced.
 //!
 //! A run killed before 2 leaves a temporary file without a manifest, which the next run
-//! removes; one killed after 2 leaves both, and the next run does 3.
+//! removes; one killed after 2 leaves both, and the next run does 3. A backup is removed the same
+//! way back: its manifest gets the name `.blksnap-tmp.removed.NAME.SEQ.KIND.json`, and is gone with that.
 //!
 //! # Modules
 //!
@@ -32,6 +33,7 @@
 //! | [`session`], [`store`] | the snapshot, and where its differences are stored |
 //! | [`plan`] | full, incremental or differential, and why |
 //! | [`mod@restore`], [`mod@verify`] | back to a device or file; are all files what they were |
+//! | [`mod@prune`] | old backups go |
 //! | [`folder`], [`names`], [`manifest`] | DIR |
 //! | [`layer`], [`digest`] | one qcow2 file, and the checksum of what it holds |
 //! | `free`, [`runs`] | what a file system did not use is neither saved nor backed up |
@@ -57,6 +59,7 @@ pub mod manifest;
 pub mod names;
 pub mod observe;
 pub mod plan;
+pub mod prune;
 pub mod restore;
 pub mod runs;
 pub mod session;
@@ -72,5 +75,6 @@ pub use manifest::Manifest;
 pub use names::Kind;
 pub use observe::{Cancel, Observer, Silent, Task};
 pub use plan::Mode;
+pub use prune::{PruneReport, prune};
 pub use restore::{RestoreReport, restore};
 pub use verify::{VerifyReport, verify};

@@ -46,6 +46,9 @@ impl fmt::Display for Kind {
 /// Begins the name of every file that is not finished.
 pub const TEMPORARY: &str = ".blksnap-tmp.";
 
+/// Begins the name of the manifest of a backup that is being removed.
+pub const REMOVED: &str = ".blksnap-tmp.removed.";
+
 /// The name of a backup: device, number, kind. Its two files differ by extension.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupName {

@@ -87,6 +87,9 @@ pub enum Command {
         after_help = "Examples:\n  blksnap verify /backup\n  blksnap verify /backup/vdb.000007.incr.qcow2   this one and all it rests on\n\nExits with 4 when something is damaged."
     )]
     Verify(Verify),
+    /// Remove old backups, and nothing that a kept one rests on
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(Prune),
     /// Say the versions of this program, the module and the kernel
     #[command(after_help = "Example:\n  blksnap version --json")]
     Version,
@@ -274,6 +277,30 @@ pub struct Restore {
     /// Overwrite a device in use or of a larger size, or a file that exists
     #[arg(long)]
     pub force: bool,
+}
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  blksnap prune /backup --keep 7              the newest seven of each device
+  blksnap prune /backup --keep 7 --dry-run    say what would go
+
+What a kept increment rests on stays, too: full backups now and then let the chains before them go.";
+
+/// `prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// A folder of backups
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How many backups of each device to keep, at least
+    #[arg(long, value_name = "N")]
+    pub keep: usize,
+    /// Only backups of this device, by its name in file names
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `verify`.

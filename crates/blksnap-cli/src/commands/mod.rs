@@ -7,6 +7,7 @@ mod changes;
 mod consumer;
 mod list;
 mod mount;
+mod prune;
 mod restore;
 mod snapshot;
 mod status;
@@ -31,6 +32,7 @@ pub(crate) fn run(blksnap: &Blksnap, arguments: Arguments, output: &Output) -> R
         Command::Backup(backup) => backup::run(blksnap, &backup, output),
         Command::Restore(restore) => restore::run(&restore, output),
         Command::Verify(verify) => verify::run(&verify, output),
+        Command::Prune(prune) => prune::run(&prune, output),
         Command::Version => status::version(blksnap, output),
         Command::Status(status) => status::status(blksnap, &status, output),
         Command::Mount(mount) => mount::mount(blksnap, &mount, output),
