@@ -50,6 +50,10 @@ CHAIN_IS_IMAGE='qemu-img compare -q -T none -f raw -F qcow2 $BLKSNAP_IMAGE_0 /tm
 t_command_free_space_in_a_chain() {
     local turn
     file_system ext4 96
+    # A file that nobody names any more: to be deleted when the image is mounted for writing, and not before.
+    exec 9>$W/origin/nameless
+    rm $W/origin/nameless
+    echo kept >&9
     for turn in 1 2 3 4; do
         # Written, freed, used again without being written, and free all the time.
         dd if=/dev/urandom of=$W/origin/file$turn bs=64k count=100 status=none
@@ -62,11 +66,15 @@ t_command_free_space_in_a_chain() {
         jq -e '.devices[0] | .free_bytes > 40000000 and .free_reason == null' $W/report >/dev/null ||
             fail "turn $turn: $(jq -c '.devices[0] | [.kind, .free_bytes, .free_reason]' $W/report)"
     done
+    exec 9>&-
     umount $W/origin
     blksnap verify $W/backups
     blkdiscard -z $D
     for turn in 1 4; do
         blksnap restore $W/backups $D --point $turn
+        # What nobody names is there, and goes with the first mount.
+        mount $D $W/image
+        umount $W/image
         e2fsck -fn $D
         mount -o ro $D $W/image
         (cd $W/image && md5sum --quiet -c $W/sums$turn)

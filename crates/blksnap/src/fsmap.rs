@@ -3,7 +3,8 @@
 //!
 //! 1. It is mounted read-only and without recovery, by `fsopen` and `fsmount`: a mount that is
 //!    in no directory and that only this descriptor knows. It ends with the descriptor, and so
-//!    with the process, however that ends.
+//!    with the process, however that ends. The block device is read-only meanwhile: on one that
+//!    can be written, ext4 deletes files that nobody names any more, even when it is mounted read-only.
 //! 2. `FS_IOC_GETFSMAP` tells every extent in one call: what is in use and what is free.
 //! 3. Records that overlap, an answer without its end, and more free space than `statvfs` says
 //!    there is, are errors: what is taken for free and is not would be lost.
@@ -57,6 +58,8 @@ pub(crate) fn free_space(path: &Path, kind: &str) -> io::Result<Vec<Extent>> {
     if driver == "ext4" && needs_recovery(path)? {
         return Err(io::Error::other("the journal was not empty at the take"));
     }
+    // Dropped after the mount.
+    let _untouched = ReadOnly::new(path)?;
     let root = mount(path, driver, flags)?;
     let device = fstat(&root)?.st_dev;
     let words = ask(&root)?;
@@ -78,6 +81,27 @@ fn wait_for(path: &Path) {
     let begun = Instant::now();
     while !path.exists() && begun.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A block device that nobody can write.
+struct ReadOnly {
+    device: File,
+    was: bool,
+}
+
+impl ReadOnly {
+    fn new(path: &Path) -> io::Result<Self> {
+        let device = File::open(path)?;
+        let was = sys::set_read_only(&device, true)?;
+        Ok(Self { device, was })
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // Should it fail, the image stays read-only, and right.
+        let _ = sys::set_read_only(&self.device, self.was);
     }
 }
 

@@ -129,6 +129,20 @@ pub(crate) fn getfsmap(fd: impl AsFd, words: &mut [u64]) -> io::Result<()> {
     Ok(unsafe { rustix::ioctl::ioctl(fd, WithRoom::<0xc0c0_583b>(words)) }?)
 }
 
+/// Makes a block device read-only, or no longer: `BLKROSET`. Says what it was: `BLKROGET`.
+pub(crate) fn set_read_only(fd: impl AsFd, read_only: bool) -> io::Result<bool> {
+    let (mut was, mut wanted) = (0i32, i32::from(read_only));
+    // SAFETY: the kernel writes an int.
+    let get = unsafe { Updater::<0x125e, i32>::new(&mut was) };
+    // SAFETY: as above.
+    unsafe { rustix::ioctl::ioctl(fd.as_fd(), get) }?;
+    // SAFETY: the kernel reads an int.
+    let set = unsafe { Updater::<0x125d, i32>::new(&mut wanted) };
+    // SAFETY: as above.
+    unsafe { rustix::ioctl::ioctl(fd.as_fd(), set) }?;
+    Ok(was != 0)
+}
+
 /// The address of memory, for the field of an argument.
 fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64

@@ -153,8 +153,8 @@ Examples:
   blksnap mount /dev/vdb /mnt            the newest image of this device
   blksnap mount --write /dev/vdb /mnt    what is written goes to the snapshot's storage
 
-It mounts beside the original: XFS and btrfs are told that their id is there twice, ext4 is not to
-write its journal. Destroying the snapshot needs it unmounted.";
+It mounts beside the original, also where the file system has an id that is there twice then (XFS,
+btrfs). Destroying the snapshot needs it unmounted.";
 
 /// `status`.
 #[derive(Debug, Args)]

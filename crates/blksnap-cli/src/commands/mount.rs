@@ -17,10 +17,8 @@ use crate::output::Output;
 /// What is on an image, as far as mounting it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// ext2, ext3, ext4; whether its journal has what is not in its place yet.
-    Ext {
-        needs_recovery: bool,
-    },
+    /// ext2, ext3, ext4.
+    Ext,
     Xfs,
     Btrfs,
     /// mount(8) shall find out.
@@ -30,12 +28,11 @@ enum Kind {
 impl Kind {
     /// By the magic numbers.
     fn of(image: &Path) -> std::io::Result<Self> {
-        const RECOVER: u8 = 4;
         let file = File::open(image)?;
         let bytes = |at: u64, into: &mut [u8]| file.read_exact_at(into, at);
-        let (mut start, mut ext, mut btrfs) = ([0; 4], [0; 64], [0; 8]);
+        let (mut start, mut ext, mut btrfs) = ([0; 4], [0; 2], [0; 8]);
         bytes(0, &mut start)?;
-        // Around s_magic and s_feature_incompat of the superblock at 1024.
+        // s_magic of the superblock at 1024.
         bytes(1024 + 0x38, &mut ext)?;
         // A small device has no second superblock, and no btrfs.
         let is_btrfs = bytes(65536 + 64, &mut btrfs).is_ok() && btrfs == *b"_BHRfS_M";
@@ -43,10 +40,8 @@ impl Kind {
             Self::Btrfs
         } else if start == *b"XFSB" {
             Self::Xfs
-        } else if ext[..2] == [0x53, 0xef] {
-            Self::Ext {
-                needs_recovery: ext[0x60 - 0x38] & RECOVER != 0,
-            }
+        } else if ext == [0x53, 0xef] {
+            Self::Ext
         } else {
             Self::Other
         })
@@ -54,7 +49,7 @@ impl Kind {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Ext { .. } => "ext4",
+            Self::Ext => "ext4",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::Other => "auto",
@@ -63,13 +58,10 @@ impl Kind {
 
     fn options(self, write: bool) -> Vec<&'static str> {
         let mut options = vec![if write { "rw" } else { "ro" }];
-        match self {
-            // Nothing is written to the image for a reader; a journal that must be read is.
-            Self::Ext {
-                needs_recovery: false,
-            } if !write => options.push("noload"),
-            Self::Xfs => options.push("nouuid"),
-            _ => {}
+        // ext4 needs none: with its journal it also deletes in order what nobody names any more,
+        // which `noload` on a device that can be written would make it do without.
+        if self == Self::Xfs {
+            options.push("nouuid");
         }
         options
     }
@@ -207,20 +199,14 @@ mod tests {
         assert_eq!(kind(0, b"XFSB"), Kind::Xfs);
         assert_eq!(kind(65600, b"_BHRfS_M"), Kind::Btrfs);
         assert_eq!(kind(0, b"nothing"), Kind::Other);
-        let ext = |needs_recovery| Kind::Ext { needs_recovery };
-        assert_eq!(kind(1080, &[0x53, 0xef]), ext(false));
-        let mut superblock = [0; 64];
-        (superblock[0], superblock[1], superblock[0x28]) = (0x53, 0xef, 4 | 2);
-        assert_eq!(kind(1080, &superblock), ext(true));
+        assert_eq!(kind(1080, &[0x53, 0xef]), Kind::Ext);
         std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn options_of_each_kind() {
-        let ext = |needs_recovery| Kind::Ext { needs_recovery };
-        assert_eq!(ext(false).options(false), ["ro", "noload"]);
-        assert_eq!(ext(true).options(false), ["ro"]);
-        assert_eq!(ext(false).options(true), ["rw"]);
+        assert_eq!(Kind::Ext.options(false), ["ro"]);
+        assert_eq!(Kind::Ext.options(true), ["rw"]);
         assert_eq!(Kind::Xfs.options(false), ["ro", "nouuid"]);
         assert_eq!(Kind::Btrfs.options(true), ["rw"]);
     }
