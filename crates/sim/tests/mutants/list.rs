@@ -54,8 +54,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a range that ends within a tracking block is rounded down",
         &[(
             MARKS,
-            "sector.saturating_add(sectors - 1)",
-            "sector.saturating_add(sectors - 1).saturating_sub(1)",
+            "sector + (sectors - 1)",
+            "sector + sectors.saturating_sub(2)",
         )],
     ),
     mutant(
