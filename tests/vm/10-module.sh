@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Loading and leaving.
 
-t_load_unload() {
+t_load_unload() { # long
     for _ in 1 2; do
         modprobe blksnap
         within 3 test -c /dev/blksnap-control
@@ -29,7 +29,7 @@ t_load_ioctls_gone_after_rmmod() {
     blockdev --getsize64 $A
 }
 
-t_attach_detach_under_load() {
+t_attach_detach_under_load() { # long
     load $A $W/a.journal
     load $B $W/b.journal
     for _ in 1 2 3 4; do
@@ -43,7 +43,7 @@ t_attach_detach_under_load() {
     stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
 }
 
-t_rmmod_attached_under_load() {
+t_rmmod_attached_under_load() { # long
     load $A $W/a.journal
     load $B $W/b.journal
     snapc attach "$(node $A)"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Images: of one instant, never changing, exactly what had to be copied.
 
-t_one_instant_of_two_devices() {
+t_one_instant_of_two_devices() { # long
     blkdiscard -z $A
     blkdiscard -z $B
     load $A $W/a.journal --pause 300
@@ -19,7 +19,7 @@ t_one_instant_of_two_devices() {
 # Whether a disk was written to since the guest's start.
 written() { local count && read -r _ _ _ _ count _ <"/sys/block/${1#/dev/}/stat" && [ "$count" -gt "${WRITES[$1]}" ]; }
 
-t_image_does_not_change_under_fio() {
+t_image_does_not_change_under_fio() { # long
     declare -A WRITES
     local disk i
     for disk in $A $B; do
@@ -146,7 +146,7 @@ t_store_memory() { check_store memory; }
 
 t_store_block_device() { check_store "$(node $D)"; }
 
-t_store_file_on_ext4() {
+t_store_file_on_ext4() { # long
     mkfs.ext4 -q -F $D
     mkdir -p $W/d
     mount $D $W/d
@@ -154,7 +154,7 @@ t_store_file_on_ext4() {
     check_store $W/d/store
 }
 
-t_store_directory_on_xfs() {
+t_store_directory_on_xfs() { # long
     mkfs.xfs -q -f $D
     mkdir -p $W/d
     mount $D $W/d
@@ -162,12 +162,12 @@ t_store_directory_on_xfs() {
     same "$(find $W/d -type f | wc -l)" 0 "files left in the directory"
 }
 
-t_store_file_on_tmpfs() {
+t_store_file_on_tmpfs() { # long
     truncate -s 0 $W/store
     check_store $W/store
 }
 
-t_load_store_file_grows() {
+t_load_store_file_grows() { # long
     local capacity
     modprobe blksnap diff_storage_minimum=4096
     mkfs.ext4 -q -F $D

@@ -47,7 +47,7 @@ check_order() {
     done
 }
 
-t_several_destroyed_in_any_order() {
+t_several_destroyed_in_any_order() { # long
     local order name after before
     TAKEN=()
     prepare_order
@@ -69,7 +69,7 @@ t_several_cost_one_copy() {
 }
 
 # A snapshot that comes and goes while an older one stays, over and over.
-t_several_come_and_go() {
+t_several_come_and_go() { # long
     local old old_image i
     prepare_order
     another memory $RAM
@@ -154,7 +154,7 @@ t_several_stores_help_each_other() {
 }
 
 # The same writes to an image and to a file: they stay the same, whatever the origin does.
-t_image_writes_are_its_own() {
+t_image_writes_are_its_own() { # long
     local i size=$((8 << 20)) offset length second
     prepare_order
     another memory $RAM
@@ -186,7 +186,7 @@ t_image_writes_are_its_own() {
 }
 
 # Random small writes at depth to an image whose origin is written, too.
-t_image_writes_at_depth() {
+t_image_writes_at_depth() { # long
     prepare_order
     another memory $RAM
     fio --name=image --filename="$IMAGE_OF" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bsrange=512-32k --size=8m \

@@ -45,7 +45,9 @@ check_own_store() {
 
 t_store_on_the_snapshotted_ext4() { check_own_store "mkfs.ext4 -q -F" rw e2fsck -fn; }
 
-t_store_on_the_snapshotted_xfs() { check_own_store "mkfs.xfs -q -f" rw,nouuid xfs_repair -n; }
+t_store_on_the_snapshotted_xfs() { # long
+    check_own_store "mkfs.xfs -q -f" rw,nouuid xfs_repair -n
+}
 
 # The whole disk is in the snapshot, the file system on one of its partitions: the same sectors.
 t_store_on_a_partition_of_the_disk() {
@@ -78,7 +80,7 @@ t_store_on_a_partition_of_the_disk() {
 }
 
 # Each take tells that the blocks of the store have changed, as they read as zeros then.
-t_store_of_extents_is_in_the_changes() {
+t_store_of_extents_is_in_the_changes() { # long
     local device image2
     device=$(node $A)
     mkfs.ext4 -q -F "$device"
@@ -104,7 +106,7 @@ t_store_of_extents_is_in_the_changes() {
     destroy
 }
 
-t_store_of_extents_is_refused_with_a_reason() {
+t_store_of_extents_is_refused_with_a_reason() { # long
     modprobe btrfs || skip "no btrfs"
     mkfs.btrfs -q -f $C
     mkdir -p $W/origin
@@ -126,7 +128,7 @@ t_store_of_extents_is_refused_with_a_reason() {
     errno EBUSY snapc open2 extents:$W/origin/store
 }
 
-t_store_added_when_the_first_is_nearly_full() {
+t_store_added_when_the_first_is_nearly_full() { # long
     copy $A $W/copy
     ID=$(snapc open2 memory $((2 << 20)))
     snapc attach "$(node $A)"

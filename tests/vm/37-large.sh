@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Many devices, a very large one, and writes that do not want to wait.
 
-t_64_devices_in_one_snapshot() {
+t_64_devices_in_one_snapshot() { # long
     local i text
     modprobe brd rd_nr=64 rd_size=512
     within 5 test -b /dev/ram63
@@ -91,9 +91,11 @@ mounted() {
 
 t_image_of_ext4_written_beside_its_origin() { mounted "mkfs.ext4 -q -F" rw; }
 
-t_image_of_xfs_written_beside_its_origin() { mounted "mkfs.xfs -q -f" nouuid; }
+t_image_of_xfs_written_beside_its_origin() { # long
+    mounted "mkfs.xfs -q -f" nouuid
+}
 
-t_image_of_btrfs_written_beside_its_origin() {
+t_image_of_btrfs_written_beside_its_origin() { # long
     modprobe btrfs || skip "no btrfs"
     mounted "mkfs.btrfs -q -f" rw
 }

@@ -43,12 +43,12 @@ partitions() {
     within 3 test -b "$(node $A)2"
 }
 
-t_origin_partition() {
+t_origin_partition() { # long
     partitions
     check_origin "$(node $A)2"
 }
 
-t_origin_disk_written_through_its_partition() {
+t_origin_disk_written_through_its_partition() { # long
     partitions
     check_origin "$(node $A)" "$(node $A)1"
 }
@@ -71,20 +71,20 @@ t_origin_partition_written_through_the_disk() {
     same "$(counter "${a}2" store_bytes)" "$old" "bytes stored for a write beside the partition"
 }
 
-t_origin_dm_linear() {
+t_origin_dm_linear() { # long
     printf '0 16384 linear %s 0\n16384 16384 linear %s 2048\n' "$A" "$B" | dmsetup create joined
     udevadm settle
     check_origin /dev/mapper/joined
 }
 
-t_origin_md_raid1() {
+t_origin_md_raid1() { # long
     modprobe raid1 || skip "no raid1"
     mdadm --create /dev/md7 --quiet --run --assume-clean --metadata=1.2 --level=1 --raid-devices=2 --size=16M "$(node $A)" "$(node $B)" >/dev/null 2>&1
     udevadm settle
     check_origin /dev/md7
 }
 
-t_origin_md_raid5() {
+t_origin_md_raid5() { # long
     modprobe raid456 || skip "no raid456"
     local i loops=()
     for i in 1 2 3; do
@@ -98,7 +98,7 @@ t_origin_md_raid5() {
     mdadm --stop --quiet /dev/md7
 }
 
-t_origin_dm_crypt() {
+t_origin_dm_crypt() { # long
     local key=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
     modprobe dm-crypt || skip "no dm-crypt"
     dmsetup create secret --table "0 32768 crypt aes-xts-plain64 $key 0 $A 0"
@@ -106,7 +106,7 @@ t_origin_dm_crypt() {
     check_origin "$(node /dev/mapper/secret)"
 }
 
-t_origin_dm_thin() {
+t_origin_dm_thin() { # long
     local i
     modprobe dm-thin-pool || skip "no dm-thin"
     dmsetup create pool --table "0 65536 thin-pool $B $A 128 0 1 skip_block_zeroing"
@@ -117,14 +117,16 @@ t_origin_dm_thin() {
     for i in thin pool; do dmsetup remove --retry $i; done
 }
 
-t_origin_zram() {
+t_origin_zram() { # long
     modprobe zram num_devices=1 || skip "no zram"
     within 5 test -b /dev/zram0
     echo 16M >/sys/block/zram0/disksize
     check_origin /dev/zram0
 }
 
-t_origin_scsi_disk() { scsi_disk 16 && check_origin "$DISK"; }
+t_origin_scsi_disk() { # long
+    scsi_disk 16 && check_origin "$DISK"
+}
 
 t_origin_nvme() {
     modprobe nvme || skip "no nvme"
@@ -139,14 +141,14 @@ t_origin_loop() {
     check_origin "$loop"
 }
 
-t_origin_brd() {
+t_origin_brd() { # long
     modprobe brd rd_nr=1 rd_size=16384 || skip "no brd"
     within 3 test -b /dev/ram0
     dd if=/dev/zero of=/dev/ram0 bs=1M count=16 oflag=direct status=none
     check_origin /dev/ram0
 }
 
-t_origin_null_blk() {
+t_origin_null_blk() { # long
     local i
     modprobe null_blk nr_devices=0 || skip "no null_blk"
     mount -t configfs none /sys/kernel/config 2>/dev/null || true

@@ -56,7 +56,7 @@ t_image_does_not_take_its_origins_names() {
     same "$(readlink -f /dev/disk/by-uuid/$uuid)" "$A" "the device of the UUID, after"
 }
 
-t_xfs_image_mounts_beside_its_origin() {
+t_xfs_image_mounts_beside_its_origin() { # long
     mkfs.xfs -q -f $C
     check_fs "$(node $C)" rw,nouuid xfs_repair -n
 }

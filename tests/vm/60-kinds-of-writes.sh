@@ -38,7 +38,7 @@ t_io_uring_writers() {
     cmp "${IMAGE[0]}" $W/copy
 }
 
-t_nowait_writers_are_not_refused() {
+t_nowait_writers_are_not_refused() { # long
     fill
     snapshot $STORE -- $A
     strace -f -qq -e trace=pwritev2 -o $W/trace stamp load "$(node $A)" --direct --nowait --jobs 1 --journal $W/n.journal --seconds 0.6
@@ -48,7 +48,7 @@ t_nowait_writers_are_not_refused() {
     stamp prove $A:$W/fill.journal:$W/n.journal --foreign
 }
 
-t_image_read_while_written_deep() {
+t_image_read_while_written_deep() { # long
     fill
     snapshot $STORE -- $A
     fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=2 \

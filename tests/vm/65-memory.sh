@@ -7,7 +7,7 @@ free_memory() { awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo; }
 
 # The machine's memory is full, and swapping writes to the very disk that is copied from: each page that goes out may have to
 # wait for a copy, which may not wait for a page.
-t_swap_on_a_disk_in_a_snapshot() {
+t_swap_on_a_disk_in_a_snapshot() { # long
     local used i
     mkswap "$(node $C)" 196608 >/dev/null
     dd if="$C" of=$W/copy bs=1M count=192 iflag=direct status=none

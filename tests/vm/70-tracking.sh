@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Change tracking against the true difference of two images.
 
-t_cbt_delta_over_several_takes() {
+t_cbt_delta_over_several_takes() { # long
     local i
     snapc attach "$(node $A)"
     for i in 1 2 3 4; do

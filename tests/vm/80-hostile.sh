@@ -154,7 +154,7 @@ t_partition_that_grew() {
     snapc detach "$part"
 }
 
-t_snapshots_come_and_go_under_load() {
+t_snapshots_come_and_go_under_load() { # long
     load $A $W/a.journal
     load $B $W/b.journal
     for _ in 1 2 3 4; do
@@ -166,7 +166,7 @@ t_snapshots_come_and_go_under_load() {
     stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
 }
 
-t_memory_is_given_back() {
+t_memory_is_given_back() { # long
     local before after
     snapshot $STORE -- $A && destroy
     sleep 0.3

@@ -33,7 +33,7 @@ judged() {
 # A load that is to run without an error.
 more() { stamp load "$1" --direct --journal "$W/$2.journal" --seconds "${3:-0.5}" --seed "$2" "${@:4}"; }
 
-t_fault_origin_fails_under_the_image() {
+t_fault_origin_fails_under_the_image() { # long
     local frail && frail=$(frail frail $A)
     begin "$frail"
     snapshot $STORE -- "$frail"
@@ -49,7 +49,7 @@ t_fault_origin_fails_under_the_image() {
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
-t_fault_origin_slow() {
+t_fault_origin_slow() { # long
     local frail && frail=$(frail frail $A)
     begin "$frail"
     snapc attach "$frail"
@@ -64,7 +64,7 @@ t_fault_origin_slow() {
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
-t_fault_origin_stuck_at_the_take() {
+t_fault_origin_stuck_at_the_take() { # long
     local frail pid id && frail=$(frail frail $A)
     snapc attach "$frail"
     id=$(GATE_MS=300 snapc open memory)
@@ -88,7 +88,7 @@ t_fault_origin_stuck_at_the_take() {
 # The process sleeps in the kernel for its write.
 writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }
 
-t_fault_origin_stuck_under_the_copy() {
+t_fault_origin_stuck_under_the_copy() { # long
     local frail && frail=$(frail frail $A)
     begin "$frail"
     snapshot $STORE -- "$frail"
@@ -107,7 +107,7 @@ t_fault_origin_stuck_under_the_copy() {
 }
 
 # The store goes from good to failing while it is written to; the origin must not notice.
-t_fault_store_fails_when_it_holds_something() {
+t_fault_store_fails_when_it_holds_something() { # long
     local frail error && frail=$(frail frail $B)
     begin $A
     snapshot "$frail" -- $A
@@ -128,7 +128,7 @@ t_fault_store_fails_when_it_holds_something() {
 
 failed() { local error && read -r error _ < <(snapc info "$1") && [ "$error" -lt 0 ]; }
 
-t_fault_store_slow() {
+t_fault_store_slow() { # long
     local frail && frail=$(frail frail $B)
     begin $A
     turn frail "0 32768 delay $B 0 50"
@@ -141,7 +141,7 @@ t_fault_store_slow() {
 }
 
 # Copies stay in memory, then writers are held, then the snapshot is given up and they go on.
-t_fault_store_stuck() {
+t_fault_store_stuck() { # long
     local frail timeout=/sys/module/blksnap/parameters/store_timeout_seconds before copies=/sys/module/blksnap/parameters/copy_memory_kib
     local memory pid
     read -r before <$timeout
@@ -200,7 +200,7 @@ t_fault_store_vanishes() {
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
 
-t_fault_holder_killed_while_the_store_is_stuck() {
+t_fault_holder_killed_while_the_store_is_stuck() { # long
     local frail pid id && frail=$(frail frail $B)
     begin $A
     snapc hold "$frail" >$W/id &

@@ -48,7 +48,7 @@ t_command_backups_of_raw_devices_under_load() { # long
     no_snapshot
 }
 
-t_command_file_system_backed_up_and_restored() {
+t_command_file_system_backed_up_and_restored() { # long
     mkfs.ext4 -q $A && mkdir -p /mnt/a && mount $A /mnt/a
     dd if=/dev/urandom of=/mnt/a/one bs=1M count=8 status=none
     (cd /mnt/a && sha256sum one) >$W/sums
@@ -106,7 +106,7 @@ t_command_overflow_gives_the_backup_up() {
     stamp prove $A:$W/a.journal --foreign
 }
 
-t_command_stores() {
+t_command_stores() { # long
     local store
     mkfs.ext4 -q $C && mkdir -p /mnt/c && mount $C /mnt/c && touch /mnt/c/file
     blkdiscard -z $A
@@ -161,7 +161,7 @@ t_command_by_hand() {
     said "is not attached"
 }
 
-t_command_what_is_refused() {
+t_command_what_is_refused() { # long
     code 1 blksnap attach /dev/null
     said "is not a block device"
     printf 'label: gpt\nsize=20MiB\n' | sfdisk -q $A

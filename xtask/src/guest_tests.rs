@@ -27,6 +27,16 @@ pub(crate) struct Options {
     /// In so many virtual machines at once
     #[arg(long, default_value_t = 2)]
     guests: usize,
+    /// On each kernel the long tests too that otherwise run on one of the others
+    #[arg(long)]
+    all: bool,
+}
+
+impl Options {
+    /// Whether the `long` tests are shared out to the kernels.
+    fn shared(&self) -> bool {
+        !self.all && self.name.is_empty()
+    }
 }
 
 /// A test: its file, and its function there.
@@ -117,8 +127,9 @@ fn tests_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// All tests whose names hold one of the words: the `long` ones first, then by file.
-fn jobs(words: &str) -> Result<VecDeque<Job>> {
+/// All tests whose names hold one of the words: the `long` ones first, then by file. With a `share`, of the `long` ones only each
+/// so many-th, its second number, from the first number on.
+fn jobs(words: &str, share: Option<(usize, usize)>) -> Result<VecDeque<Job>> {
     let dir = sh::root().join("tests/vm");
     let mut files: Vec<String> = fs::read_dir(&dir)?
         .flatten()
@@ -127,6 +138,7 @@ fn jobs(words: &str) -> Result<VecDeque<Job>> {
         .collect();
     files.sort();
     let (mut first, mut rest) = (VecDeque::new(), VecDeque::new());
+    let mut long = 0;
     for file in files {
         let text = fs::read_to_string(dir.join(&file))?;
         for (mark, name) in tests_of(&text) {
@@ -135,12 +147,14 @@ fn jobs(words: &str) -> Result<VecDeque<Job>> {
                     file: file.clone(),
                     name: name.to_owned(),
                 };
-                if mark == "long" {
-                    &mut first
+                if mark != "long" {
+                    rest.push_back(job);
                 } else {
-                    &mut rest
+                    if share.is_none_or(|(own, of)| long % of == own) {
+                        first.push_back(job);
+                    }
+                    long += 1;
                 }
-                .push_back(job);
             }
         }
     }
@@ -155,11 +169,14 @@ fn one_kernel(
     options: &Options,
     tally: &mut Tally,
 ) -> Result<()> {
+    let all = setup.chosen(&[])?;
+    let own = all.iter().position(|one| one.series == kernel.series);
+    let share = own.filter(|_| options.shared()).map(|own| (own, all.len()));
     let round = Round {
         setup,
         kernel,
         programs,
-        jobs: Mutex::new(jobs(&options.name)?),
+        jobs: Mutex::new(jobs(&options.name, share)?),
         times: Mutex::default(),
     };
     let count = lock(&round.jobs).len();
