@@ -9,8 +9,6 @@
 #include <linux/kernfs.h>
 #include <linux/part_stat.h>
 #include <linux/sched/mm.h>
-#include <linux/string.h>
-#include <linux/wait.h>
 #include "hook.h"
 
 void bsk_dev_get(struct block_device *bdev)
@@ -55,46 +53,15 @@ bool bsk_dev_dax(struct block_device *bdev)
 	return blk_queue_dax(bdev_get_queue(bdev));
 }
 
-static bool bsk_has_holders(struct block_device *bdev)
+/*
+ * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
+ * claims its device just the same, does not. The folder is empty otherwise.
+ */
+bool bsk_dev_leg(struct block_device *bdev)
 {
 	struct kobject *holders = bdev->bd_holder_dir;
 
 	return holders && holders->sd && !RB_EMPTY_ROOT(&holders->sd->dir.children);
-}
-
-/*
- * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
- * claims its device just the same, does not. The folder is empty otherwise. A disk is a part of what its partitions are parts of,
- * and a partition of what its disk is.
- */
-bool bsk_dev_leg(struct block_device *bdev)
-{
-	struct gendisk *disk = bdev->bd_disk;
-	struct block_device *part;
-	unsigned long idx;
-	bool leg = false;
-
-	mutex_lock(&disk->open_mutex);
-	xa_for_each(&disk->part_tbl, idx, part)
-		if (part == bdev || !bdev_is_partition(part) || !bdev_is_partition(bdev))
-			leg |= bsk_has_holders(part);
-	mutex_unlock(&disk->open_mutex);
-	return leg;
-}
-
-/* DM, MD and bcache tell what they have under way in the disk's statistics, and only there. */
-bool bsk_dev_untold(struct block_device *bdev)
-{
-	static const char *const names[] = { "dm-", "md", "bcache" };
-	struct request_queue *q = bdev_get_queue(bdev);
-	int i;
-
-	if (queue_is_mq(q) || blk_queue_io_stat(q))
-		return false;
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		if (str_has_prefix(bdev->bd_disk->disk_name, names[i]))
-			return true;
-	return false;
 }
 
 /* Before 7.0 a write to a partition counts for the partition only; later for the disk as well. Zero is zero in both. */
@@ -117,36 +84,19 @@ static bool bsk_writes_in_flight(struct gendisk *disk)
 	return any;
 }
 
-/* Whether somebody else has frozen the queue, or tasks sleep at it because somebody had. */
-static bool bsk_frozen(struct request_queue *q)
-{
-	return READ_ONCE(q->mq_freeze_depth) || waitqueue_active(&q->mq_freeze_wq);
-}
-
 /*
- * Who sleeps at a frozen queue has passed the hook and is in no count: that comes to its end first. Then freezing the queue waits
- * for all requests of a request-based device, and for bio-based ones for all that are just being submitted. What a bio-based
- * driver (DM, MD) has under way is in the disk's statistics.
+ * Freezing the queue waits for all requests of a request-based device, and for bio-based ones for all that are just being
+ * submitted. What a bio-based driver (DM, MD) has under way is in the disk's statistics.
  */
 bool bsk_dev_settle(struct block_device *bdev, u32 ms)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
 	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
-	unsigned int noio;
+	unsigned int noio = memalloc_noio_save();
 	bool done;
 
-	if (bsk_frozen(q)) {
-		while (bsk_frozen(q)) {
-			if (time_after(jiffies, end))
-				return false;
-			msleep(1);
-		}
-		/* Those just woken are on their way into the queue. */
-		bsk_grace_tasks();
-	}
-	noio = memalloc_noio_save();
 	blk_freeze_queue_start(q);
-	done = blk_mq_freeze_queue_wait_timeout(q, max_t(long, end - jiffies, 1)) > 0;
+	done = blk_mq_freeze_queue_wait_timeout(q, msecs_to_jiffies(ms)) > 0;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
 	blk_mq_unfreeze_queue_nomemrestore(q);
 #else

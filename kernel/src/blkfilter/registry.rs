@@ -90,7 +90,6 @@ pub(crate) fn unregister(ops: Ops) {
 
 /// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, `ETIMEDOUT`, or what the filter says. Sleeps.
 pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, optlen: u32) -> Result {
-    let is_leg = device.is_leg();
     let mut registry = REGISTRY.lock();
     let filter = registry.filters.iter().find(|f| f.ops.name() == name && !f.leaving).ok_or(Errno::ENOENT)?;
     let ops = filter.ops;
@@ -98,7 +97,7 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     if let Some(entry) = registry.of_device(device) {
         return Err(if entry.attachment.filter().ops() == ops { Errno::EALREADY } else { Errno::EBUSY });
     }
-    suits(&registry, device, is_leg)?;
+    suits(&registry, device)?;
 
     let attachment = Attachment::new(device, ops)?;
     let entry = Entry { attachment: attachment.clone(), phase: Phase::New, users: 0, by_worker: false, removed: None };
@@ -142,7 +141,7 @@ fn settle(attachment: &Attachment) -> bool {
 }
 
 /// Whether a filter can do its work on a device. The log says why not.
-fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
+fn suits(registry: &Registry, device: &Device) -> Result {
     let refuse = |error: Errno, why: &str| {
         pr_warn!("cannot attach to {device}: {why}");
         Err(error)
@@ -153,12 +152,8 @@ fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
     if registry.entries.iter().any(|e| e.attachment.overlaps(device)) {
         return refuse(Errno::EBUSY, "a filter is attached to an overlapping part of the disk");
     }
-    if is_leg {
-        let why = "an active device (LVM, device-mapper, RAID, bcache) is made of it, or of a partition; attach to that one";
-        return refuse(Errno::EBUSY, why);
-    }
-    if device.is_untold() {
-        return refuse(Errno::EBUSY, "writes that it has under way cannot be waited for: write 1 to its queue/iostats first");
+    if device.is_leg() {
+        return refuse(Errno::EBUSY, "an active device (LVM, device-mapper, RAID, bcache) is made of it; attach to that one");
     }
     if device.is_zoned() {
         return refuse(Errno::EOPNOTSUPP, "zoned devices are not supported");
