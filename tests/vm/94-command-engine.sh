@@ -41,16 +41,12 @@ free_space() {
     umount $W/origin
 }
 
-t_command_ext4_free_space_is_not_saved() { # long
-    free_space ext4 192
-}
+t_command_ext4_free_space_is_not_saved() { free_space ext4 192; }
 
-t_command_xfs_free_space_is_not_saved() { # long
-    free_space xfs 320
-}
+t_command_xfs_free_space_is_not_saved() { free_space xfs 320; }
 
 # While the image is there: QEMU compares it with what was written, which has no name yet.
-CHAIN_IS_IMAGE='qemu-img compare -q -T none -f raw -F qcow2 $BLKSNAP_IMAGE_0 /tmp/work/backups/.blksnap-tmp.*.qcow2'
+CHAIN_IS_IMAGE='blockdev --flushbufs $BLKSNAP_IMAGE_0 && qemu-img compare -q -f raw -F qcow2 $BLKSNAP_IMAGE_0 /tmp/work/backups/.blksnap-tmp.*.qcow2'
 
 t_command_free_space_in_a_chain() {
     local turn
