@@ -90,7 +90,7 @@ t_sparse_writes_cost_what_they_cover() {
     [ "$(counter $A copy_read_bytes)" -le $((2097152 + 2097152 / 4 + 64 * 4096)) ] || fail "bytes read for 512 sparse writes: $(counter $A copy_read_bytes)"
 }
 
-t_overflow_fails_the_snapshot_not_the_origin() {
+t_overflow_fails_the_snapshot_not_the_origin() { # long
     local error
     copy $A $W/copy
     snapshot memory $((1 << 20)) -- $A
@@ -142,9 +142,13 @@ check_store() {
     stamp prove $A:$W/a.journal:$W/b.journal --foreign
 }
 
-t_store_memory() { check_store memory; }
+t_store_memory() { # long
+    check_store memory
+}
 
-t_store_block_device() { check_store "$(node $D)"; }
+t_store_block_device() { # long
+    check_store "$(node $D)"
+}
 
 t_store_file_on_ext4() { # long
     mkfs.ext4 -q -F $D

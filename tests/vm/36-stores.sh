@@ -43,7 +43,9 @@ check_own_store() {
     snapc detach "$device"
 }
 
-t_store_on_the_snapshotted_ext4() { check_own_store "mkfs.ext4 -q -F" rw e2fsck -fn; }
+t_store_on_the_snapshotted_ext4() { # long
+    check_own_store "mkfs.ext4 -q -F" rw e2fsck -fn
+}
 
 t_store_on_the_snapshotted_xfs() { # long
     check_own_store "mkfs.xfs -q -f" rw,nouuid xfs_repair -n
@@ -165,7 +167,7 @@ stuck() {
     WRITER=$!
 }
 
-t_policy_holds_writers() {
+t_policy_holds_writers() { # long
     stuck 0
     within 5 eval '[ "$(counter $A pool_bytes)" -ge $((1000 << 10)) ]'
     kill -0 $WRITER || fail "the writer was not held"

@@ -25,7 +25,7 @@ t_64_devices_in_one_snapshot() { # long
 }
 
 # 16 TiB that are not there: what is written is lost, what is read is zeros.
-t_16_tib() {
+t_16_tib() { # long
     local sectors=$((16 << 31)) memory before saved
     modprobe dm-zero
     dmsetup create thin --table "0 $sectors zero"
@@ -47,7 +47,7 @@ t_16_tib() {
 }
 
 # Writes that ask not to wait are parked, not refused.
-t_nowait_writes_are_parked() {
+t_nowait_writes_are_parked() { # long
     copy $A $W/copy
     snapshot memory -- $A
     fio --name=nowait --filename="$(node $A)" --direct=1 --ioengine=io_uring --nowait=1 --iodepth=32 --rw=randwrite --bs=4k --size=32m \
@@ -89,7 +89,9 @@ mounted() {
     umount $W/origin
 }
 
-t_image_of_ext4_written_beside_its_origin() { mounted "mkfs.ext4 -q -F" rw; }
+t_image_of_ext4_written_beside_its_origin() { # long
+    mounted "mkfs.ext4 -q -F" rw
+}
 
 t_image_of_xfs_written_beside_its_origin() { # long
     mounted "mkfs.xfs -q -f" nouuid

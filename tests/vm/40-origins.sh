@@ -35,7 +35,9 @@ check_origin() {
     stamp prove "$target:$W/1.journal:$W/2.journal"
 }
 
-t_origin_disk() { check_origin "$(node $A)"; }
+t_origin_disk() { # long
+    check_origin "$(node $A)"
+}
 
 partitions() {
     printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q $A
@@ -53,7 +55,7 @@ t_origin_disk_written_through_its_partition() { # long
     check_origin "$(node $A)" "$(node $A)1"
 }
 
-t_origin_partition_written_through_the_disk() {
+t_origin_partition_written_through_the_disk() { # long
     local a old && a=$(node $A)
     partitions
     snapshot $STORE -- "${a}2"
@@ -128,13 +130,13 @@ t_origin_scsi_disk() { # long
     scsi_disk 16 && check_origin "$DISK"
 }
 
-t_origin_nvme() {
+t_origin_nvme() { # long
     modprobe nvme || skip "no nvme"
     within 10 test -b /dev/nvme0n1
     check_origin /dev/nvme0n1
 }
 
-t_origin_loop() {
+t_origin_loop() { # long
     local loop
     truncate -s 16M $W/file
     loop=$(losetup -f --show $W/file)

@@ -29,7 +29,7 @@ t_large_buffered_writes() {
     cmp "${IMAGE[0]}" $W/copy
 }
 
-t_io_uring_writers() {
+t_io_uring_writers() { # long
     fill
     snapshot $STORE -- $A
     fio --name=uring --filename="$(node $A)" --direct=1 --ioengine=io_uring --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=1 \

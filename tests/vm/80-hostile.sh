@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Devices that fail or go away, snapshots and attachments under their feet.
 
-t_scsi_disk_vanishes() {
+t_scsi_disk_vanishes() { # long
     scsi_disk 32
     snapshot $STORE -- "$DISK"
     dd if=/dev/urandom of="$DISK" bs=4k count=512 oflag=direct conv=notrunc status=none
@@ -18,7 +18,7 @@ t_scsi_disk_vanishes() {
     same "$(snapc collect)" 0 "the number of snapshots"
 }
 
-t_attached_disk_vanishes() {
+t_attached_disk_vanishes() { # long
     scsi_disk 32
     snapc attach "$DISK"
     echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
@@ -109,7 +109,7 @@ t_loop_with_another_file() {
     snapc detach "$loop"
 }
 
-t_loop_and_the_file_system_below_it() {
+t_loop_and_the_file_system_below_it() { # long
     local loop
     mkfs.ext4 -q -F $C
     mkdir -p $W/below $W/above
@@ -131,7 +131,7 @@ t_loop_and_the_file_system_below_it() {
     umount $W/below
 }
 
-t_partition_that_grew() {
+t_partition_that_grew() { # long
     local disk part before sum
     disk=$(node $D)
     echo "2048,$((16 << 11))" | sfdisk -q "$disk"

@@ -219,7 +219,7 @@ t_fault_holder_killed_while_the_store_is_stuck() { # long
     stamp prove $A:$W/1.journal:$W/2.journal:$W/3.journal --foreign
 }
 
-t_fault_store_fails_for_a_moment() {
+t_fault_store_fails_for_a_moment() { # long
     local frail && frail=$(frail frail $B)
     begin $A
     snapshot "$frail" -- $A

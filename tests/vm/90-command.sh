@@ -66,7 +66,7 @@ t_command_file_system_backed_up_and_restored() { # long
     mount -o ro $B /mnt/b && (cd /mnt/b && sha256sum -c --quiet $W/sums.2 && [ ! -e one ]) && umount /mnt/b
 }
 
-t_command_killed_backup_leaves_no_snapshot() {
+t_command_killed_backup_leaves_no_snapshot() { # long
     local pid
     load $A $W/a.journal
     blksnap backup $A --to $W/backups --exec "touch $W/held; sleep 30" &
@@ -121,7 +121,7 @@ t_command_stores() { # long
     code 1 blksnap backup $A --to $W/backups --store $C
 }
 
-t_command_run() {
+t_command_run() { # long
     blksnap snapshot run $A $B -- sh -c 'test -b $BLKSNAP_IMAGE_0 && test -b $BLKSNAP_IMAGE_1 && dd if=$BLKSNAP_IMAGE_1 of=/dev/null bs=1M status=none'
     no_snapshot
     code 42 blksnap snapshot run $A -- sh -c 'exit 42'

@@ -37,9 +37,11 @@ beside() {
 
 t_mount_ext4_beside_its_origin() { beside ext4; }
 
-t_mount_xfs_beside_its_origin() { beside xfs; }
+t_mount_xfs_beside_its_origin() { # long
+    beside xfs
+}
 
-t_mount_btrfs_beside_its_origin() {
+t_mount_btrfs_beside_its_origin() { # long
     modprobe btrfs || skip "no btrfs"
     beside btrfs
     btrfs check --readonly $C >$W/check 2>&1 || fail "btrfs check: $(tail -n 3 $W/check)"

@@ -41,14 +41,18 @@ free_space() {
     umount $W/origin
 }
 
-t_command_ext4_free_space_is_not_saved() { free_space ext4 192; }
+t_command_ext4_free_space_is_not_saved() { # long
+    free_space ext4 192
+}
 
-t_command_xfs_free_space_is_not_saved() { free_space xfs 320; }
+t_command_xfs_free_space_is_not_saved() { # long
+    free_space xfs 320
+}
 
 # While the image is there: QEMU compares it with what was written, which has no name yet.
 CHAIN_IS_IMAGE='blockdev --flushbufs $BLKSNAP_IMAGE_0 && qemu-img compare -q -f raw -F qcow2 $BLKSNAP_IMAGE_0 /tmp/work/backups/.blksnap-tmp.*.qcow2'
 
-t_command_free_space_in_a_chain() {
+t_command_free_space_in_a_chain() { # long
     local turn
     file_system ext4 96
     # A file that nobody names any more: to be deleted when the image is mounted for writing, and not before.
@@ -83,7 +87,7 @@ t_command_free_space_in_a_chain() {
     done
 }
 
-t_command_stores_on_the_file_system_itself() {
+t_command_stores_on_the_file_system_itself() { # long
     file_system ext4 400
     dd if=/dev/urandom of=$W/origin/file bs=1M count=30 status=none
     (cd $W/origin && md5sum file) >$W/sums
