@@ -112,12 +112,13 @@ pub(crate) fn create(store: Arc<Store>, wishes: Wishes) -> Result<Arc<Snapshot>>
 /// One more storage. `ESRCH`; `EINVAL`: it lies on one of the devices, or is for larger blocks than the images are. Sleeps.
 pub(crate) fn add_store(id: &[u8; 16], store: Arc<Store>) -> Result {
     let registry = registry::get()?;
-    let others;
+    // Dropped after the lock: the last reference to a storage closes it.
+    let (others, stores);
     let mut lists = registry.lock();
     let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?.clone();
     others = lists.stores()?;
     check_store(&lists, &others, &store)?;
-    let stores = snapshot.stores()?;
+    stores = snapshot.stores()?;
     let inner = snapshot.inner.lock();
     for member in &inner.members {
         check_place(&store, &member.device)?;
@@ -170,6 +171,8 @@ fn check_place(store: &Store, device: &Device) -> Result {
 /// Adds a device to a created snapshot. `shared`: it may be in others, too.
 pub(crate) fn add(id: &[u8; 16], device: &Device, shared: bool) -> Result {
     let registry = registry::get()?;
+    // Dropped after the lock: the last reference to a storage closes it.
+    let stores;
     let lists = registry.lock();
     let device = lists.devices.iter().find(|d| core::ptr::eq(d.as_ref(), device)).ok_or(Errno::ENODEV)?;
     let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?;
@@ -179,7 +182,8 @@ pub(crate) fn add(id: &[u8; 16], device: &Device, shared: bool) -> Result {
     if !shared && lists.snapshots.iter().any(|other| other.has(device)) {
         return Err(Errno::EBUSY);
     }
-    snapshot.stores()?.all(|store| check_place(store, device))?;
+    stores = snapshot.stores()?;
+    stores.all(|store| check_place(store, device))?;
     let mut inner = snapshot.inner.lock();
     if inner.phase != Phase::Created {
         return Err(Errno::EBUSY);
