@@ -35,7 +35,7 @@ t_attach_detach_under_load() { # long
     for _ in 1 2 3 4; do
         snapc attach "$(node $A)"
         snapc attach "$(node $B)"
-        sleep 0.02
+        more_writes $W/b.journal 8
         snapc detach "$(node $A)"
         snapc detach "$(node $B)"
     done
@@ -48,10 +48,10 @@ t_rmmod_attached_under_load() { # long
     load $B $W/b.journal
     snapc attach "$(node $A)"
     snapc attach "$(node $B)"
-    sleep 0.2
+    more_writes $W/b.journal
     rmmod blksnap
     rmmod blkfilter
-    sleep 0.1
+    more_writes $W/b.journal
     modprobe blksnap
     snapc attach "$(node $A)"
     rmmod blksnap
@@ -62,7 +62,7 @@ t_rmmod_attached_under_load() { # long
 t_rmmod_with_snapshot_under_load() {
     load $A $W/a.journal
     snapshot $STORE -- $A
-    sleep 0.3
+    more_writes $W/a.journal
     # Either way is right: refused, or everything goes.
     if ! rmmod blksnap 2>$W/error; then
         grep -qiE 'busy|in use|temporarily' $W/error || fail "rmmod: $(cat $W/error)"
@@ -70,7 +70,7 @@ t_rmmod_with_snapshot_under_load() {
         within 5 rmmod blksnap
     fi
     rmmod blkfilter
-    sleep 0.2
+    more_writes $W/a.journal
     stop_loads
     stamp prove $A:$W/a.journal --foreign
 }

@@ -7,16 +7,16 @@ t_one_instant_of_two_devices() { # long
     blkdiscard -z $B
     load $A $W/a.journal --pause 300
     load $B $W/b.journal --pause 300
-    sleep 0.4
+    more_writes $W/b.journal
     snapshot $STORE -- $A $B
-    sleep 0.4
+    more_writes $W/b.journal
     stop_loads
     stamp prove "${IMAGE[0]}:$W/a.journal" "${IMAGE[1]}:$W/b.journal" --after "$BEFORE" --before "$AFTER"
     stamp prove $A:$W/a.journal $B:$W/b.journal --foreign
     snapc stat "$ID"
 }
 
-# Whether a disk was written to since the guest's start.
+# Whether a disk was written to since ${WRITES[DISK]} was read.
 written() { local count && read -r _ _ _ _ count _ <"/sys/block/${1#/dev/}/stat" && [ "$count" -gt "${WRITES[$1]}" ]; }
 
 t_image_does_not_change_under_fio() { # long
@@ -32,7 +32,10 @@ t_image_does_not_change_under_fio() { # long
     snapshot $STORE -- $A $B
     for i in 0 1; do
         copy "${IMAGE[i]}" $W/first 16
-        sleep 0.2
+        read -r _ _ _ _ WRITES[$A] _ <"/sys/block/${A#/dev/}/stat"
+        read -r _ _ _ _ WRITES[$B] _ <"/sys/block/${B#/dev/}/stat"
+        within 10 written $A
+        within 10 written $B
         copy "${IMAGE[i]}" $W/second 16
         cmp $W/first $W/second
         drop
@@ -43,7 +46,7 @@ t_image_does_not_change_under_fio() { # long
 
 t_image_equals_a_paused_copy() {
     load $A $W/a.journal
-    sleep 0.3
+    more_writes $W/a.journal
     stop_loads
     copy $A $W/copy
     snapshot $STORE -- $A
@@ -66,7 +69,6 @@ t_first_4k_overwrite_costs_4k() {
     same "$(counter $A store_bytes)" 4096 "bytes stored"
     # The second time it costs nothing.
     dd if=/dev/urandom of=$A bs=4096 count=1 seek=$block oflag=direct conv=notrunc status=none
-    sleep 0.2
     same "$(counter $A copy_read_bytes)" 4096 "bytes read for copies after the second overwrite"
     same "$(counter $A store_bytes)" 4096 "bytes stored after the second overwrite"
     dd if="${IMAGE[0]}" of=$W/image bs=4096 count=1 skip=$block iflag=direct status=none
@@ -118,7 +120,7 @@ t_killed_holder_leaves_nothing() {
     snapc take "$id"
     image $A
     load $A $W/a.journal
-    sleep 0.3
+    more_writes $W/a.journal
     kill -9 $pid
     within 5 eval '[ "$(snapc collect)" = 0 ]'
     within 5 eval '! ls /dev/blksnap-image*'
@@ -130,7 +132,7 @@ t_killed_holder_leaves_nothing() {
 # Any store: what is in the image is what was there.
 check_store() {
     load $A $W/a.journal
-    sleep 0.2
+    more_writes $W/a.journal
     stop_loads
     copy $A $W/copy
     snapshot "$1" -- $A

@@ -27,7 +27,7 @@ prepare_order() {
     ram_disk
     snapc attach $RAM
     load $RAM $W/journal
-    sleep 0.2
+    more_writes $W/journal
 }
 
 # Three snapshots under load, destroyed in this order, the others staying as they are; what each held goes to $TAKEN, to be proved.
@@ -37,7 +37,7 @@ check_order() {
         another memory $RAM
         ids[i]=$ID images[i]=$IMAGE_OF
         TAKEN+=("$tag$i $BEFORE $AFTER")
-        sleep 0.1
+        more_writes $W/journal 20
     done
     for i in 1 2 3; do copy "${images[i]}" "$W/copy$tag$i"; done
     for i in $order; do

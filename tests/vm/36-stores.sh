@@ -22,7 +22,7 @@ check_own_store() {
         [ $((i % 5)) = 0 ] && rm -f "$W/origin/noise$((i % 3))"
     done ) &
     pid=$!
-    sleep 0.3
+    within 10 test -e $W/origin/noise8
     snapc take "$ID"
     for i in $(seq 30); do head -c $((RANDOM * 8)) /dev/urandom >$W/origin/file$i; done
     sync -f $W/origin

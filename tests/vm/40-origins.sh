@@ -10,9 +10,9 @@ check_origin() {
     drop
     snapc attach "$device_node"
     load "$target" $W/1.journal
-    sleep 0.25
+    more_writes $W/1.journal 80
     snapshot $STORE -- "$device"
-    sleep 0.25
+    more_writes $W/1.journal 80
     stop_loads
     copy "${IMAGE[0]}" $W/image1
     if [ "$device" = "$target" ]; then
@@ -20,9 +20,9 @@ check_origin() {
     fi
     destroy
     load "$target" $W/2.journal --seed 3
-    sleep 0.25
+    more_writes $W/2.journal 80
     snapshot $STORE -- "$device"
-    sleep 0.1
+    more_writes $W/2.journal
     stop_loads
     copy "${IMAGE[0]}" $W/image2
     if [ "$device" = "$target" ]; then
@@ -69,7 +69,6 @@ t_origin_partition_written_through_the_disk() { # long
     old=$(counter "${a}2" store_bytes)
     # Beside the partition: costs nothing.
     dd if=/dev/urandom of="$a" bs=64k seek=$((4 * 16)) count=16 oflag=direct conv=notrunc status=none
-    sleep 0.2
     same "$(counter "${a}2" store_bytes)" "$old" "bytes stored for a write beside the partition"
 }
 

@@ -4,7 +4,7 @@
 
 # check_fs DEVICE OPTIONS-FOR-THE-IMAGE CHECKER…
 check_fs() {
-    local device=$1 options=$2 pid
+    local device=$1 options=$2 pid turns
     shift 2
     mkdir -p $W/origin $W/image
     mount "$device" $W/origin
@@ -15,12 +15,14 @@ check_fs() {
         i=$((i + 1))
         printf '%0200000d' $i 2>/dev/null >"$W/origin/noise$((i % 7))" || exit 0
         [ $((i % 9)) != 0 ] || rm -f "$W/origin/noise$((i % 3))"
+        echo $i >$W/turns
         sleep 0.02
     done ) &
     pid=$!
-    sleep 0.3
+    within 20 eval '[ "$(<$W/turns)" -gt 7 ]'
     snapshot $STORE -- "$device"
-    sleep 0.3
+    turns=$(<$W/turns)
+    within 20 eval '[ "$(<$W/turns)" -gt '$((turns + 7))' ]'
     (cd $W/origin && md5sum --quiet -c $W/sums)
     mount -o "$options" "${IMAGE[0]}" $W/image
     (cd $W/image && md5sum --quiet -c $W/sums)

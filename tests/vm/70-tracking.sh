@@ -7,9 +7,9 @@ t_cbt_delta_over_several_takes() { # long
     snapc attach "$(node $A)"
     for i in 1 2 3 4; do
         load $A "$W/$i.journal" --seed $i --range $((24 << 20)) --pause 2000
-        sleep 0.2
+        more_writes $W/$i.journal
         snapshot $STORE -- $A
-        sleep 0.2
+        more_writes $W/$i.journal
         stop_loads
         copy "${IMAGE[0]}" "$W/image$i"
         snapc cbtmap "$(node $A)" >"$W/map$i"

@@ -93,10 +93,10 @@ t_fault_origin_stuck_under_the_copy() { # long
     begin "$frail"
     snapshot $STORE -- "$frail"
     load "$frail" $W/2.journal --seed 2 --pause 500
-    sleep 0.1
+    more_writes $W/2.journal 4
     dmsetup suspend frail --nolockfs
     dd if="${IMAGE[0]}" of=/dev/null bs=1M iflag=direct status=none &
-    sleep 0.5
+    within 10 writing $!
     dmsetup resume frail
     wait $!
     stop_loads

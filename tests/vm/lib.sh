@@ -82,6 +82,13 @@ load() {
     LOADS+=($!)
 }
 
+# more_writes JOURNAL [COUNT]: waits until the load with that journal has begun so many more writes (40).
+more_writes() {
+    local from=0
+    [ ! -s "$1.writes" ] || from=$(<"$1.writes")
+    within 30 eval "[ \"\$(<$1.writes)\" -ge $((from + ${2:-40})) ]"
+}
+
 stop_loads() {
     local pid
     touch $W/stop

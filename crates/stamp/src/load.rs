@@ -4,7 +4,7 @@
 //! Each thread owns its own 64 KiB stripes of the range, so that no two writes to a sector are ever in flight at once
 //! and the order of the writes to a sector is the order of their sequence numbers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::IoSlice;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ const ALIGN: usize = 4096;
 pub(crate) struct Load {
     /// The device or file
     target: PathBuf,
-    /// Where to keep the journal
+    /// Where to keep the journal; beside it, JOURNAL.writes says meanwhile how many writes were begun
     #[arg(long)]
     journal: PathBuf,
     /// Go around the page cache
@@ -124,7 +124,7 @@ impl Load {
         let first = self.first.unwrap_or_else(now_ns);
         let sequence = AtomicU64::new(first);
         let stop = AtomicBool::new(false);
-        let results: Vec<Result<Vec<Entry>>> = thread::scope(|scope| {
+        let results = thread::scope(|scope| -> Result<Vec<Result<Vec<Entry>>>> {
             let writers: Vec<_> = (0..self.jobs)
                 .map(|job| {
                     let (file, sequence, stop) = (&file, &sequence, &stop);
@@ -132,18 +132,22 @@ impl Load {
                 })
                 .collect();
             let end = Instant::now() + Duration::from_secs_f64(self.seconds);
-            while Instant::now() < end
+            let mut told = Ok(());
+            while told.is_ok()
+                && Instant::now() < end
                 && !self.stop.as_ref().is_some_and(|file| file.exists())
                 && !writers.iter().all(thread::ScopedJoinHandle::is_finished)
             {
+                told = self.tell(sequence.load(Ordering::Relaxed) - first);
                 thread::sleep(Duration::from_millis(20));
             }
             stop.store(true, Ordering::Relaxed);
-            writers
-                .into_iter()
-                .map(|w| w.join().unwrap_or_else(|_| bail!("a writer panicked")))
-                .collect()
-        });
+            told?;
+            let joined = writers.into_iter().map(thread::ScopedJoinHandle::join);
+            Ok(joined
+                .map(|writer| writer.unwrap_or_else(|_| bail!("a writer panicked")))
+                .collect())
+        })?;
         let mut entries = Vec::new();
         let mut failure = None;
         for result in results {
@@ -172,6 +176,14 @@ impl Load {
             slowest / 1000
         );
         Ok(())
+    }
+
+    /// Writes to `JOURNAL.writes` how many writes were begun, for whoever waits for the load to get on.
+    fn tell(&self, begun: u64) -> Result<()> {
+        let mut name = self.journal.clone().into_os_string();
+        name.push(".writes");
+        fs::write(&name, begun.to_string())
+            .with_context(|| format!("cannot write {}", name.display()))
     }
 
     fn writer(
