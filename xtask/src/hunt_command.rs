@@ -18,13 +18,14 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-saniti
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Cdebug-assertions";
 /// What runs under the sanitizers: the core, the interface, the library and what is built on it.
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "blksnap_core",
     "blksnap_uapi",
     "blksnap",
     "blksnap-backup",
     "blksnap-cli",
     "blksnap-fake",
+    "blksnap-decoders",
 ];
 
 /// `cargo xtask fuzz`.
