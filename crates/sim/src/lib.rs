@@ -39,5 +39,5 @@ mod run;
 mod step;
 mod world;
 
-pub use run::{Failure, Outcome, episode, search, trace};
-pub use step::{Config, Op, Step, schedule};
+pub use run::{Failure, Outcome, check, episode, replay, search, trace};
+pub use step::{Config, Defect, Op, Step, schedule};

@@ -45,12 +45,20 @@ pub struct Outcome {
 /// What is wrong, with a short schedule that shows it.
 pub fn episode(seed: u64, steps: usize) -> Result<(), Box<Failure>> {
     let (config, steps) = schedule(seed, steps);
+    check(seed, config, steps)
+}
+
+/// Runs these steps in this world, which came from `seed`.
+///
+/// # Errors
+///
+/// What is wrong, with a short schedule that shows it.
+pub fn check(seed: u64, config: Config, steps: Vec<Step>) -> Result<(), Box<Failure>> {
     let Err(what) = run(&config, &steps, None) else {
         return Ok(());
     };
     let (steps, what) = shrink(&config, steps, what);
-    let mut trace = Vec::new();
-    let _ = run(&config, &steps, Some(&mut trace));
+    let (_, trace) = replay(&config, &steps);
     Err(Box::new(Failure {
         seed,
         what,
@@ -60,12 +68,17 @@ pub fn episode(seed: u64, steps: usize) -> Result<(), Box<Failure>> {
     }))
 }
 
+/// What happens in a world with these steps, in words, and what is wrong at the end.
+pub fn replay(config: &Config, steps: &[Step]) -> (Result<(), String>, Vec<String>) {
+    let mut trace = Vec::new();
+    let result = run(config, steps, Some(&mut trace));
+    (result, trace)
+}
+
 /// What happens in the world of one seed, in words.
 pub fn trace(seed: u64, steps: usize) -> Vec<String> {
     let (config, steps) = schedule(seed, steps);
-    let mut trace = Vec::new();
-    let _ = run(&config, &steps, Some(&mut trace));
-    trace
+    replay(&config, &steps).1
 }
 
 /// Runs seeds from `first` on, a world of `steps` steps each, until `go_on` has enough of the events so far, or one fails.

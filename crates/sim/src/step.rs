@@ -84,6 +84,24 @@ pub struct Config {
     pub snapshots: usize,
     /// Writes are single blocks near the starts of the windows of a large device: the most that is copied ahead in vain.
     pub rows: bool,
+    /// What the shell does wrong on purpose: nothing in the world of a seed.
+    pub defect: Option<Defect>,
+}
+
+/// A defect of the shell, for tests of the simulator itself. Those of `tests/mutants` are many more, and have to be built each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Writes from each third sector on are not marked.
+    Unmarked,
+    /// Writes from each third sector on pass without their copies.
+    Uncopied,
+}
+
+impl Config {
+    /// Whether `defect` shows for a write from sector `start` on.
+    pub(crate) fn does_wrong(&self, defect: Defect, start: usize) -> bool {
+        self.defect == Some(defect) && start.is_multiple_of(3)
+    }
 }
 
 /// How often each operation is chosen.
@@ -152,6 +170,7 @@ fn config(random: &mut Random) -> Config {
         portion: between(0, 12),
         snapshots: between(1, 8) as usize,
         rows,
+        defect: None,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::chain::{Chain, ChainId};
 use super::{BLOCK, Check, Device, What, World, blocks_of, note, some_range};
 use crate::disk::{Content, Io};
+use crate::step::Defect;
 
 /// How far a write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,9 @@ impl World {
             }
             Stage::Counted => write.stage = Stage::Open,
             Stage::Open => {
-                device.mark(write.start, write.sectors);
+                if !self.config.does_wrong(Defect::Unmarked, write.start) {
+                    device.mark(write.start, write.sectors);
+                }
                 write.stage = Stage::Marked;
             }
             Stage::Marked => return self.test(number),
@@ -113,7 +116,8 @@ impl World {
         let range = blocks_of(write.start, write.sectors);
         let taken = |chain: &&mut Chain| chain.device == write.device && !chain.levels.is_empty();
         if let Some(chain) = self.chains.iter_mut().rev().find(taken) {
-            if chain.saved().covers(range) {
+            let wrong = self.config.does_wrong(Defect::Uncopied, write.start);
+            if chain.saved().covers(range) || wrong {
                 chain.tally.demand(range);
             } else {
                 chain.parked.push_back(number);

@@ -573,8 +573,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a held write is not tested again",
         &[(
             WRITES,
-            "if chain.saved().covers(range) {",
-            "if write.again || chain.saved().covers(range) {",
+            "if chain.saved().covers(range) ||",
+            "if write.again || chain.saved().covers(range) ||",
         )],
     ),
     mutant(
