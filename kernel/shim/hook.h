@@ -114,7 +114,9 @@ bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
 /* Sleeps: waits until bios that are in the device's queue now have ended; no new write may come meanwhile. false: time is over. */
 bool bsk_dev_settle(struct block_device *bdev, u32 ms);
-bool bsk_dev_leg(struct block_device *bdev);	/* part of an active DM, MD or bcache device */
+/* Sleeps, for the disk's open_mutex. Part of an active DM, MD or bcache device; of a disk, also one of its partitions. */
+bool bsk_dev_leg(struct block_device *bdev);
+bool bsk_dev_untold(struct block_device *bdev);	/* atomic; what its driver has under way is not to be found out */
 
 /* ---- hook_ops.c: a filter's operations, the structure's only reader ---- */
 bool bsk_ops_valid(const void *ops);

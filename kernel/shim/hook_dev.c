@@ -9,6 +9,8 @@
 #include <linux/kernfs.h>
 #include <linux/part_stat.h>
 #include <linux/sched/mm.h>
+#include <linux/string.h>
+#include <linux/wait.h>
 #include "hook.h"
 
 void bsk_dev_get(struct block_device *bdev)
@@ -53,15 +55,49 @@ bool bsk_dev_dax(struct block_device *bdev)
 	return blk_queue_dax(bdev_get_queue(bdev));
 }
 
-/*
- * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
- * claims its device just the same, does not. The folder is empty otherwise.
- */
-bool bsk_dev_leg(struct block_device *bdev)
+static bool bsk_has_holders(struct block_device *bdev)
 {
 	struct kobject *holders = bdev->bd_holder_dir;
 
 	return holders && holders->sd && !RB_EMPTY_ROOT(&holders->sd->dir.children);
+}
+
+/*
+ * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
+ * claims its device just the same, does not. The folder is empty otherwise. A disk is a part of what its partitions are parts of,
+ * and a partition of what its disk is.
+ */
+bool bsk_dev_leg(struct block_device *bdev)
+{
+	struct gendisk *disk = bdev->bd_disk;
+	struct block_device *part;
+	unsigned long idx;
+	bool leg = false;
+
+	mutex_lock(&disk->open_mutex);
+	xa_for_each(&disk->part_tbl, idx, part)
+		if (part == bdev || !bdev_is_partition(part) || !bdev_is_partition(bdev))
+			leg |= bsk_has_holders(part);
+	mutex_unlock(&disk->open_mutex);
+	return leg;
+}
+
+/*
+ * What a request-based driver has under way is in its queue. Of the bio-based ones these keep bios for long, and say how many in the
+ * disk's statistics, if at all: NVMe's multipath disks do not before 6.4, device-mapper does in any case before 6.2.
+ */
+bool bsk_dev_untold(struct block_device *bdev)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	const char *name = bdev->bd_disk->disk_name;
+
+	if (queue_is_mq(q))
+		return false;
+	if (str_has_prefix(name, "nvme") && LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0))
+		return true;
+	if (str_has_prefix(name, "dm-") && LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0))
+		return false;
+	return !blk_queue_io_stat(q) && (str_has_prefix(name, "dm-") || str_has_prefix(name, "md") || str_has_prefix(name, "nvme"));
 }
 
 /* Before 7.0 a write to a partition counts for the partition only; later for the disk as well. Zero is zero in both. */
@@ -84,19 +120,36 @@ static bool bsk_writes_in_flight(struct gendisk *disk)
 	return any;
 }
 
+/* Whether somebody else has frozen the queue, or tasks sleep at it because somebody had. */
+static bool bsk_frozen(struct request_queue *q)
+{
+	return READ_ONCE(q->mq_freeze_depth) || waitqueue_active(&q->mq_freeze_wq);
+}
+
 /*
- * Freezing the queue waits for all requests of a request-based device, and for bio-based ones for all that are just being
- * submitted. What a bio-based driver (DM, MD) has under way is in the disk's statistics.
+ * Who sleeps at a frozen queue has passed the hook and is in no count: that comes to its end first. Then freezing the queue waits
+ * for all requests of a request-based device, and for bio-based ones for all that are just being submitted. What a bio-based
+ * driver (DM, MD) has under way is in the disk's statistics.
  */
 bool bsk_dev_settle(struct block_device *bdev, u32 ms)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
 	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
-	unsigned int noio = memalloc_noio_save();
+	unsigned int noio;
 	bool done;
 
+	if (bsk_frozen(q)) {
+		while (bsk_frozen(q)) {
+			if (time_after(jiffies, end))
+				return false;
+			msleep(1);
+		}
+		/* Those just woken are on their way into the queue. */
+		bsk_grace_tasks();
+	}
+	noio = memalloc_noio_save();
 	blk_freeze_queue_start(q);
-	done = blk_mq_freeze_queue_wait_timeout(q, msecs_to_jiffies(ms)) > 0;
+	done = blk_mq_freeze_queue_wait_timeout(q, max_t(long, end - jiffies, 1)) > 0;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
 	blk_mq_unfreeze_queue_nomemrestore(q);
 #else

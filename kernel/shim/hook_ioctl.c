@@ -12,7 +12,9 @@
 #include "hook.h"
 
 /* uapi: attach { u8 name[32]; u64 opt; u32 optlen; }, detach { u8 name[32]; }, ctl { u8 name[32]; u32 cmd; u32 optlen; u64 opt; } */
+/* To a 32-bit program, whose u64 are aligned to 4 bytes, attach's argument ends at its last member: { …; u32 optlen; } in 44 bytes. */
 #define BSK_ATTACH	_IOC(_IOC_READ | _IOC_WRITE, 0x12, 142, 48)
+#define BSK_ATTACH_32	_IOC(_IOC_READ | _IOC_WRITE, 0x12, 142, 44)
 #define BSK_DETACH	_IOC(_IOC_READ | _IOC_WRITE, 0x12, 143, 32)
 #define BSK_CTL		_IOC(_IOC_READ | _IOC_WRITE, 0x12, 144, 48)
 
@@ -49,7 +51,9 @@ static long bsk_compat_ioctl(struct file *file, unsigned int cmd, unsigned long 
 static void notrace bsk_on_compat_ioctl(unsigned long ip, unsigned long caller, struct ftrace_ops *ops,
 					struct ftrace_regs *fregs)
 {
-	if (bsk_is_ours(bsk_arg(fregs, 1)) && try_module_get(THIS_MODULE))
+	unsigned int cmd = bsk_arg(fregs, 1);
+
+	if ((bsk_is_ours(cmd) || cmd == BSK_ATTACH_32) && try_module_get(THIS_MODULE))
 		bsk_divert(fregs, bsk_compat_ioctl);
 }
 

@@ -64,7 +64,8 @@ bool bsk_drain_wait(bool (*ready)(void *ctx), void *ctx, u32 ms)
 
 void bsk_drain_wake(void)
 {
-	wake_up_all(&bsk_drained);
+	if (atomic_read(&bsk_drains))
+		wake_up_all(&bsk_drained);
 }
 
 void *bsk_count_new(void)

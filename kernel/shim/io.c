@@ -117,8 +117,8 @@ int bsk_io_status(const struct bsk_io *io)
 void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w)
 {
 	io->worker = w;
+	/* The hook knows it for ours by its completion, and lets it pass. */
 	submit_bio_noacct(&io->bio);
-	barrier();	/* no tail call: the hook knows us by the return address */
 }
 
 /* The first of a list that bsk_io_link made; the others behind it. */
@@ -192,7 +192,6 @@ bool bsk_io_forward(void *set, void *bdev, struct bio *req,
 	bio->bi_opf = REQ_OP_READ | (req->bi_opf & (REQ_SYNC | REQ_IDLE));
 	bio->bi_end_io = bsk_forward_end;
 	submit_bio_noacct(bio);
-	barrier();
 	return true;
 }
 

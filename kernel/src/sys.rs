@@ -294,6 +294,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32) -> bool;
     pub(crate) fn bsk_dev_leg(bdev: *mut c_void) -> bool;
+    pub(crate) fn bsk_dev_untold(bdev: *mut c_void) -> bool;
 
     // hook_ops.c
     pub(crate) fn bsk_ops_valid(ops: *const c_void) -> bool;

@@ -85,17 +85,29 @@ pub(crate) fn run(names: &[String], options: &Options, tally: &mut Tally) -> Res
     Ok(())
 }
 
-/// The foreign client and the one that tidies up, built by the tools tree's compiler.
+/// A 32-bit program: there is no 32-bit C library to link it with.
+const BARE: &[&str] = &[
+    "-m32",
+    "-nostdlib",
+    "-static",
+    "-ffreestanding",
+    "-fno-pic",
+    "-no-pie",
+    "-fno-stack-protector",
+];
+
+/// The foreign clients and the one that tidies up, built by the tools tree's compiler.
 pub(crate) fn helpers(setup: &Setup) -> Result<Vec<PathBuf>> {
     let dir = sh::target().join("vm-tests");
     fs::create_dir_all(&dir)?;
     let mut built = Vec::new();
-    for name in ["snapc", "tidy"] {
+    for name in ["snapc", "tidy", "filterc", "compat"] {
         let out = dir.join(name);
         let mut command = setup.tree.command("gcc-14")?;
         command
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
             .arg(&out)
+            .args(if name == "compat" { BARE } else { &[] })
             .arg(sh::root().join(format!("tests/vm/{name}.c")));
         sh::run_logged(&mut command, &dir.join(format!("{name}.log")))?;
         built.push(out);

@@ -38,9 +38,14 @@ pub(crate) fn build(setup: &Setup, kernels: &[Kernel]) -> Result<()> {
 fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     let out = folder(kernel);
     let stamp = out.join("fingerprint");
-    let built = ["blkfilter.ko", "blksnap.ko", "blkfilter_sample.ko"]
-        .iter()
-        .all(|m| out.join(m).is_file());
+    let built = [
+        "blkfilter.ko",
+        "blksnap.ko",
+        "blkfilter_sample.ko",
+        "blkfilter_rival.ko",
+    ]
+    .iter()
+    .all(|m| out.join(m).is_file());
     if built && fs::read_to_string(&stamp).is_ok_and(|old| old == sources) {
         return Ok(());
     }

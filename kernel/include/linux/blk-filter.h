@@ -18,10 +18,15 @@
  * Attachment: one filter on one block device, a whole disk or a partition. A bio belongs to it when it changes sectors of its
  * range, whichever block device of the disk it was sent to. Empty flushes change nothing and are not shown.
  *
- * Unseen are bios that the filter's module sends itself by a direct call of submit_bio_noacct() (submit_bio() would hide the
- * caller) from a function of its own that does something after the call, so that the call is not made a jump.
+ * Unseen are bios whose bi_end_io is a function of the filter's own module: that is how a filter does I/O of its own.
  *
- * Bios in flight are counted, from the moment submit() lets one pass until it has ended, so that the gate is exact.
+ * Bios in flight are counted, from the moment submit() lets one pass until it has ended, so that the gate is exact. For that time
+ * the bio's bi_end_io is one of blkfilter's, and is put back before it is called; bi_private is left alone, but for a bio that finds
+ * blkfilter's table of completions full. A driver that saves and restores either is fine.
+ *
+ * A disk and its partitions, or two partitions, may have attachments of their own beside each other as long as they do not overlap.
+ * A bio that reaches several of them is shown to each. When one holds it, it is in flight for none; once it is sent on, all are
+ * asked again, and only the one that held it is told BLKFILTER_AGAIN.
  */
 #ifndef _LINUX_BLK_FILTER_H
 #define _LINUX_BLK_FILTER_H
@@ -98,7 +103,7 @@ void blkfilter_submit(struct blkfilter_dev *fdev, struct bio *bio);
  * The gate: a moment with no write in flight, for a take.
  *
  * close: bios that arrive from now on wait (in memory of the bios themselves, nothing is allocated). Atomic.
- * drain: sleeps until no bio that passed earlier is in flight; -ETIMEDOUT when that takes longer than timeout_ms.
+ * drain: sleeps until no bio that passed earlier is in flight; -ETIMEDOUT when that takes longer than timeout_ms. Call close before.
  * open:  bios that waited are shown to submit() and go on, sent by a worker in the order of their arrival. Atomic.
  *
  * Devices that are stacked (a loop device over a file on another one) must be closed and drained one after the other, upper

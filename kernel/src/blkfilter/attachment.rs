@@ -105,15 +105,13 @@ fn pass_all(at: &Atomic, bio: Bio, disk: Disk, sector: u64, sectors: u64, counte
     pass.answer(bio)
 }
 
-/// Shows a bio to every attachment whose range it touches, until one holds it. A filter is not shown bios whose completion is its
-/// own. `again` is the attachment that held it before and sends it on.
+/// Shows a bio to every attachment whose range it touches, until one holds it; not to one that counts it already, nor to a filter
+/// whose completion it has. `again` is the attachment that held it before and sends it on.
 fn route(at: &Atomic, mut bio: Bio, place: &Place, pass: &mut Pass, again: Option<&Attachment>) -> Option<Bio> {
     let mut next = TABLE.first(at, place.disk);
     while let Some(attachment) = next {
-        if attachment.disk == place.disk && !attachment.filter.is_own(bio.origin()) {
-            if let Some(part) = attachment.extent.part(place.sector, place.sectors) {
-                bio = attachment.offer(at, bio, pass, part, again.is_some_and(|a| ptr::eq(a, attachment)))?;
-            }
+        if let Some(part) = attachment.extent.part(place.sector, place.sectors).filter(|_| attachment.concerns(&bio, place)) {
+            bio = attachment.offer(at, bio, pass, part, again.is_some_and(|a| ptr::eq(a, attachment)))?;
         }
         next = Table::next(at, attachment);
     }
@@ -165,11 +163,12 @@ impl Attachment {
         Err((bio, Some(&self.flight)))
     }
 
+    fn concerns(&self, bio: &Bio, place: &Place) -> bool {
+        self.disk == place.disk && !(bio.is_counted() && bio.is_counted_in(&self.flight)) && !self.filter.is_own(bio.origin())
+    }
+
     /// What becomes of a bio: it comes back, counted, or it is held.
     fn offer(&self, at: &Atomic, bio: Bio, pass: &mut Pass, part: (u64, u64), again: bool) -> Option<Bio> {
-        if bio.is_counted() && bio.is_counted_in(&self.flight) {
-            return Some(bio);
-        }
         let Some(seat) = self.flight.seat(&bio, pass) else {
             self.hold(bio, pass);
             return None;

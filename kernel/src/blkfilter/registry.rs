@@ -90,6 +90,7 @@ pub(crate) fn unregister(ops: Ops) {
 
 /// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, `ETIMEDOUT`, or what the filter says. Sleeps.
 pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, optlen: u32) -> Result {
+    let is_leg = device.is_leg();
     let mut registry = REGISTRY.lock();
     let filter = registry.filters.iter().find(|f| f.ops.name() == name && !f.leaving).ok_or(Errno::ENOENT)?;
     let ops = filter.ops;
@@ -97,7 +98,7 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     if let Some(entry) = registry.of_device(device) {
         return Err(if entry.attachment.filter().ops() == ops { Errno::EALREADY } else { Errno::EBUSY });
     }
-    suits(&registry, device)?;
+    suits(&registry, device, is_leg)?;
 
     let attachment = Attachment::new(device, ops)?;
     let entry = Entry { attachment: attachment.clone(), phase: Phase::New, users: 0, by_worker: false, removed: None };
@@ -114,6 +115,9 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     let registry = REGISTRY.lock();
     TABLE.insert(attachment.clone());
     drop(registry);
+    if device.is_untold() {
+        pr_warn!("{device}: writes begun before the attach cannot be waited for, as the driver does not say how many there are (queue/iostats)");
+    }
     let settled = settle(&attachment);
 
     let mut registry = REGISTRY.lock();
@@ -141,7 +145,7 @@ fn settle(attachment: &Attachment) -> bool {
 }
 
 /// Whether a filter can do its work on a device. The log says why not.
-fn suits(registry: &Registry, device: &Device) -> Result {
+fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
     let refuse = |error: Errno, why: &str| {
         pr_warn!("cannot attach to {device}: {why}");
         Err(error)
@@ -152,8 +156,9 @@ fn suits(registry: &Registry, device: &Device) -> Result {
     if registry.entries.iter().any(|e| e.attachment.overlaps(device)) {
         return refuse(Errno::EBUSY, "a filter is attached to an overlapping part of the disk");
     }
-    if device.is_leg() {
-        return refuse(Errno::EBUSY, "an active device (LVM, device-mapper, RAID, bcache) is made of it; attach to that one");
+    if is_leg {
+        let why = "an active device (LVM, device-mapper, RAID, bcache) is made of it, or of a partition; attach to that one";
+        return refuse(Errno::EBUSY, why);
     }
     if device.is_zoned() {
         return refuse(Errno::EOPNOTSUPP, "zoned devices are not supported");

@@ -90,7 +90,14 @@ impl Device {
         unsafe { sys::bsk_dev_settle(self.raw(), timeout_ms) }
     }
 
-    /// Whether an active DM, MD or bcache device is made of it.
+    /// Whether there is no way to learn what its driver has under way.
+    pub fn is_untold(&self) -> bool {
+        // SAFETY: referenced, and open: its queue is there.
+        unsafe { sys::bsk_dev_untold(self.raw()) }
+    }
+
+    /// Whether an active DM, MD or bcache device is made of it, of its disk, or of one of its partitions. Sleeps, for the disk's
+    /// `open_mutex`; not under the lock of the control plane.
     pub fn is_leg(&self) -> bool {
         // SAFETY: referenced.
         unsafe { sys::bsk_dev_leg(self.raw()) }
@@ -214,8 +221,8 @@ impl Caller {
     }
 }
 
-/// `BLKFILTER_ATTACH`'s argument.
-#[repr(C)]
+/// `BLKFILTER_ATTACH`'s argument, without what pads it in a 64-bit program: a 32-bit one has no more.
+#[repr(C, packed(4))]
 #[derive(Clone, Copy)]
 pub struct Attach {
     /// The filter, padded with NUL.
@@ -224,8 +231,6 @@ pub struct Attach {
     pub opt: u64,
     /// Its size.
     pub optlen: u32,
-    /// Padding, named.
-    pub reserved: u32,
 }
 
 /// `BLKFILTER_DETACH`'s argument.
@@ -257,4 +262,4 @@ unsafe impl Plain for Detach {}
 // SAFETY: as above.
 unsafe impl Plain for Ctl {}
 
-const _: () = assert!(mem::size_of::<Attach>() == 48 && mem::size_of::<Detach>() == 32 && mem::size_of::<Ctl>() == 48);
+const _: () = assert!(mem::size_of::<Attach>() == 44 && mem::size_of::<Detach>() == 32 && mem::size_of::<Ctl>() == 48);

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# blkfilter.ko by itself: the example filter, how writes are counted off, what an attach waits for, and who else is on the hook.
+
+sample() { filterc sample "$@"; }
+switch() { echo "$2" >/sys/module/blkfilter_sample/parameters/"$1"; }
+counted() { sample stat "$1" | value "$2"; }
+
+# write DEVICE COUNT: writes of 4 KiB.
+write() { dd if=/dev/urandom of="$1" bs=4k count="$2" oflag=direct conv=notrunc status=none; }
+
+t_load_filter_sample() {
+    modprobe blkfilter_sample
+    sample attach $A
+    errno EALREADY sample attach $A
+    errno ENOENT filterc none attach $A
+    errno EINVAL filterc none detach $A
+    write $A 30
+    same "$(counted $A shown)" 30 "writes shown"
+    dd if=$A of=/dev/null bs=1M count=4 iflag=direct status=none
+    same "$(counted $A shown)" 30 "writes shown after reads"
+    switch hold 1
+    switch delay_ms 50
+    write $A 5
+    same "$(counted $A held) $(counted $A sent)" "5 5" "writes held and sent on"
+    ! rmmod blkfilter 2>$W/error || fail "removed while a filter needs it"
+    sample detach $A
+    errno ENOENT sample detach $A
+}
+
+# A chain of hundreds of bios, whose first is the last to end: each end is that of the next one. Both ways of counting.
+t_load_filter_long_chain() { # long
+    local table disk
+    modprobe brd rd_nr=1 rd_size=$((300 << 10)) || skip "no brd"
+    within 3 test -b /dev/ram0
+    for table in 1024 0; do
+        modprobe blkfilter completions=$table
+        modprobe blkfilter_sample hold=1 reverse=1 delay_ms=300
+        sample attach /dev/ram0
+        filterc sample zero /dev/ram0 $((300 << 20))
+        [ "$(counted /dev/ram0 held)" -ge 100 ] || fail "not a chain: $(counted /dev/ram0 held) bios"
+        same "$(counted /dev/ram0 held)" "$(counted /dev/ram0 sent)" "bios sent on"
+        sample detach /dev/ram0
+        rmmod blkfilter_sample
+        rmmod blkfilter
+    done
+}
+
+# Without room in the table every write is counted by memory of its own: the take must be as exact.
+t_load_filter_full_table() { # long
+    blkdiscard -z $A
+    blkdiscard -z $B
+    modprobe blkfilter completions=1
+    modprobe blksnap
+    load $A $W/a.journal
+    load $B $W/b.journal
+    snapshot memory -- $A $B
+    sleep 0.2
+    stop_loads
+    copy "${IMAGE[0]}" $W/a
+    copy "${IMAGE[1]}" $W/b
+    stamp prove $W/a:$W/a.journal $W/b:$W/b.journal --after "$BEFORE" --before "$AFTER"
+    destroy
+    snapc detach $A
+    snapc detach $B
+}
+
+# A write whose task sleeps at a queue that somebody else has frozen has passed the hook: an attach waits for it.
+t_load_filter_frozen_queue() { # long
+    local first second
+    modprobe null_blk nr_devices=1 queue_mode=2 irqmode=2 completion_nsec=1500000000 || skip "no null_blk"
+    within 3 test -b /dev/nullb0
+    modprobe blksnap
+    write /dev/nullb0 1 &
+    first=$!
+    within 3 sh -c '[ "$(tr -s " " </sys/block/nullb0/inflight)" != " 0 0" ]'
+    # Changing the scheduler freezes the queue until the first write has ended.
+    echo none >/sys/block/nullb0/queue/scheduler || true
+    sh -c 'echo mq-deadline >/sys/block/nullb0/queue/scheduler' 2>/dev/null &
+    sleep 0.3
+    dd if=/dev/zero of=/dev/nullb0 bs=4k seek=8 count=1 oflag=direct conv=notrunc status=none &
+    second=$!
+    sleep 0.3
+    kill -0 $second || fail "the second write did not wait"
+    snapc attach /dev/nullb0
+    ! kill -0 $first 2>/dev/null || fail "the attach did not wait for the write under way"
+    # The program may need a moment to end after its write has.
+    within 1 sh -c "! kill -0 $second 2>/dev/null"
+    snapc detach /dev/nullb0
+}
+
+# What MD has under way is known by its statistics alone; without them the log says so, and the attach is as good as it can be.
+t_filter_without_statistics() { # long
+    local stats=/sys/block/md8/queue/iostats
+    modprobe raid1 || skip "no raid1"
+    mdadm --create /dev/md8 --quiet --run --assume-clean --metadata=1.2 --level=1 --raid-devices=2 --size=16M $A $B >/dev/null 2>&1
+    within 3 test -b /dev/md8
+    for on in 1 0; do
+        echo $on >$stats
+        echo "iostats is $on" >/dev/kmsg
+        snapc attach /dev/md8
+        snapc detach /dev/md8
+    done
+    dmesg | sed -n '/iostats is 0/,$p' | grep -q 'md8: .*cannot be waited for' || fail "the log does not say so"
+    ! dmesg | sed -n '/iostats is 1/,/iostats is 0/p' | grep 'cannot be waited for' || fail "it has statistics"
+}
+
+t_filter_leg_by_a_partition() {
+    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q $A
+    udevadm settle
+    within 3 test -b ${A}2
+    printf '0 16384 linear %s 0\n' ${A}2 | dmsetup create upper
+    errno EBUSY snapc attach $A
+    errno EBUSY snapc attach ${A}2
+    snapc attach ${A}1
+    snapc detach ${A}1
+    dmsetup remove upper
+    snapc attach $A
+}
+
+t_filter_32_bit_program() { compat $A || fail "step $?"; }
+
+# A live patch of the same function, or anything like it: a clear no, whoever comes second.
+t_load_filter_rival() { # long
+    modprobe blkfilter_rival modify=1
+    ! modprobe blkfilter 2>$W/error || fail "loaded beside an IPMODIFY user"
+    dmesg | tail -n 5 | grep -q 'cannot hook submit_bio_noacct' || fail "the log does not say why"
+    rmmod blkfilter_rival
+    modprobe blkfilter
+    ! modprobe blkfilter_rival modify=1 2>$W/error || fail "an IPMODIFY user was let on"
+    rmmod blkfilter
+}
+
+# Tracers on the same function see each write, and so do we; loading and leaving between them.
+t_load_filter_beside_tracers() { # long
+    local trace=/sys/kernel/tracing
+    grep -q $trace /proc/mounts || mount -t tracefs none $trace
+    modprobe blkfilter_rival
+    echo 'p:bsk/probe submit_bio_noacct' >$trace/kprobe_events
+    modprobe blkfilter_sample
+    sample attach $A
+    echo 1 >$trace/events/bsk/probe/enable
+    write $A 20
+    echo submit_bio_noacct >$trace/set_ftrace_filter
+    echo function_graph >$trace/current_tracer
+    write $A 20
+    switch hold 1
+    write $A 20
+    echo nop >$trace/current_tracer
+    rmmod blkfilter_rival
+    write $A 20
+    same "$(counted $A shown) $(counted $A held) $(counted $A sent)" "80 40 40" "writes shown, held, sent on"
+    # Leaving while one is on, too.
+    rmmod blkfilter_sample
+    rmmod blkfilter
+    write $A 1
+    modprobe blkfilter
+    rmmod blkfilter
+    echo 0 >$trace/events/bsk/probe/enable
+    echo >$trace/kprobe_events
+    echo >$trace/set_ftrace_filter
+}
+
+# ROUNDS times in and out again, with writes passing and held. (By hand: ROUNDS=1000 in a guest, with TEST_SECONDS to match.)
+t_load_filter_rounds() { # long
+    local round
+    load $A $W/a.journal
+    for ((round = 0; round < ${ROUNDS:-10}; round++)); do
+        modprobe blkfilter_sample hold=$((round % 2))
+        sample attach $A
+        rmmod blkfilter_sample
+        rmmod blkfilter
+    done
+    stop_loads
+    stamp prove $A:$W/a.journal --foreign
+}
