@@ -48,10 +48,11 @@ $(SYSROOT)/done:
 CRATES := $(SRC)/../crates
 rust_ours = $(rust_lib) -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) --emit=link,dep-info
 
-# Flags changed, or another compiler: everything is built anew.
+# Flags changed, or another compiler, or a folder moved: everything is built anew.
+rust_state := $(SYSROOT) $(SRC) $(RUST_LINTS)
 $(RUST)/flags: FORCE
 	@mkdir -p $(RUST)
-	@echo '$(RUST_KEY) $(RUST_LINTS)' | cmp -s - $@ || { rm -rf $(RUST)/*; echo '$(RUST_KEY) $(RUST_LINTS)' > $@; }
+	@echo '$(rust_state)' | cmp -s - $@ || { rm -rf $(RUST)/*; echo '$(rust_state)' > $@; }
 
 rust_base := $(SYSROOT)/done $(RUST)/flags
 
