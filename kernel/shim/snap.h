@@ -149,7 +149,8 @@ long bsk_disk_name(void *disk, char *out, u32 n);
 
 /* control.c: /dev/blksnap-control */
 int bsk_control_init(void *ctx, long (*open)(void *ctx, void **session), void (*release)(void *session),
-		     long (*ioctl)(void *session, u32 cmd, u64 arg));	/* P */
+		     long (*ioctl)(void *session, u32 cmd, u64 arg), bool (*poll)(void *session));	/* P */
+void bsk_control_wake(void);				/* A: whoever polls looks again */
 void bsk_control_exit(void);				/* P */
 
 /* params.c */

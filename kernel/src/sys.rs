@@ -200,7 +200,9 @@ unsafe extern "C" {
         open: unsafe extern "C" fn(*mut c_void, *mut *mut c_void) -> c_long,
         release: unsafe extern "C" fn(*mut c_void),
         ioctl: unsafe extern "C" fn(*mut c_void, u32, u64) -> c_long,
+        poll: unsafe extern "C" fn(*mut c_void) -> bool,
     ) -> c_int;
+    pub(crate) fn bsk_control_wake();
     pub(crate) fn bsk_control_exit();
 
     // params.c

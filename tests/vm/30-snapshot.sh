@@ -129,6 +129,23 @@ t_killed_holder_leaves_nothing() {
     snapc detach "$(node $A)"
 }
 
+t_events_are_polled() {
+    local id pid
+    snapc attach "$(node $A)"
+    snapc hold memory 1048576 >$W/events &
+    pid=$!
+    within 5 test -s $W/events
+    id=$(cat $W/events)
+    snapc add "$(node $A)" "$id"
+    snapc take "$id"
+    # It sleeps, with nothing to tell.
+    within 5 grep -q '^State:.S' /proc/$pid/status
+    same "$(wc -l <$W/events)" 1 "lines before there is an event"
+    dd if=/dev/urandom of=$A bs=64k count=64 oflag=direct conv=notrunc status=none
+    within 10 grep -q '^code=[01]$' $W/events
+    kill $pid
+}
+
 # Any store: what is in the image is what was there.
 check_store() {
     load $A $W/a.journal

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -411,7 +412,7 @@ static int on_control(const char *verb, int argc, char **argv)
 			       (unsigned long long)entries[i].number);
 		return 0;
 	}
-	if (!strcmp(verb, "open") || !strcmp(verb, "hold")) { /* memory|PATH [BYTES]; hold keeps it till it is killed */
+	if (!strcmp(verb, "open") || !strcmp(verb, "hold")) { /* memory|PATH [BYTES]; hold keeps it, and tells its events, till it is killed */
 		struct open_ours o = { .size = sizeof(o), .flags = !strcmp(verb, "hold"), .store = strcmp(argv[2], "memory") != 0,
 				       .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 };
 
@@ -421,8 +422,19 @@ static int on_control(const char *verb, int argc, char **argv)
 			return fail();
 		print_id(o.id);
 		fflush(stdout);
-		if (o.flags)
-			pause();
+		while (o.flags) {
+			static struct event e;
+			struct pollfd wanted = { .fd = fd, .events = POLLIN };
+
+			if (poll(&wanted, 1, -1) < 0 || wanted.revents != POLLIN)
+				return fail();
+			/* What poll told of is there, without waiting. */
+			memcpy(e.id, o.id, sizeof(e.id));
+			if (ioctl(fd, WAIT_EVENT, &e))
+				return fail();
+			printf("code=%u\n", e.code);
+			fflush(stdout);
+		}
 		return 0;
 	}
 	if (!strcmp(verb, "snapshot")) /* memory|PATH BYTES DEVICE… */

@@ -51,6 +51,8 @@ pub struct Features {
     pub members: bool,
     /// It says when the storage will be full.
     pub prediction: bool,
+    /// Events of a bound snapshot can be polled for.
+    pub poll: bool,
     /// Bytes of a copy-on-write block.
     pub block_size: u32,
 }
@@ -184,6 +186,7 @@ impl Blksnap {
             store_extents: has(extended::BLKSNAP_FEATURE_STORE_EXTENTS),
             members: has(extended::BLKSNAP_FEATURE_MEMBERS),
             prediction: has(extended::BLKSNAP_FEATURE_PREDICTION),
+            poll: has(extended::BLKSNAP_FEATURE_POLL),
             block_size: features.block_size,
         })
     }

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,6 +126,11 @@ pub trait Control: Send + Sync + fmt::Debug {
     ///
     /// See [`Control::version`].
     fn members(&self, id: [u8; 16]) -> io::Result<Vec<Member>>;
+    /// The open control file, for poll(2): readable when a snapshot bound to it has an event.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// `SNAPSHOT_WAIT_EVENT`.
     ///
     /// # Errors

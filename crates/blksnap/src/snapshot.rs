@@ -10,6 +10,7 @@
 //! process ends, however it ends, and dropping the handle destroys it at once. One that is not
 //! bound lives until [`Snapshot::destroy`].
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -413,6 +414,15 @@ impl Snapshot {
             Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.error("wait for an event of", error)),
         }
+    }
+
+    /// For programs that wait for several things: readable (poll, epoll) when this snapshot has an event, which
+    /// [`wait_event`](Self::wait_event) then returns at once. Only of a snapshot that was made here with
+    /// [`SnapshotOptions::bound`], by a module with [`Features::poll`](crate::Features::poll).
+    pub fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.control
+            .as_fd()
+            .filter(|_| self.bound && self.features.poll)
     }
 
     /// Destroys it.

@@ -7,7 +7,7 @@
 use std::ffi::{CString, c_void};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -283,6 +283,10 @@ impl Control for ControlFile {
         };
         ioctl::<{ extended::IOCTL_BLKSNAP_SNAPSHOT_STAT }, _>(&self.0, &mut stat)?;
         Ok(stat)
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 
     fn wait_event(&self, id: [u8; 16], timeout: Duration) -> io::Result<SnapshotEvent> {

@@ -87,6 +87,8 @@ abi_numbers! {
     pub const BLKSNAP_FEATURE_MEMBERS: u64 = 1024;
     /// struct blksnap_features.features: full_in_ms and BLKSNAP_EVENT_CODE_LOW_SPACE.
     pub const BLKSNAP_FEATURE_PREDICTION: u64 = 2048;
+    /// struct blksnap_features.features: poll(2) of the control file, readable when a snapshot bound to it has an event.
+    pub const BLKSNAP_FEATURE_POLL: u64 = 4096;
 
     /// An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space.
     pub const BLKSNAP_EVENT_CODE_LOW_SPACE: u32 = 64;

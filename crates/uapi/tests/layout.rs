@@ -145,6 +145,7 @@ fn numbers() {
     assert_eq!(BLKSNAP_FEATURE_STORE_EXTENTS, 512);
     assert_eq!(BLKSNAP_FEATURE_MEMBERS, 1024);
     assert_eq!(BLKSNAP_FEATURE_PREDICTION, 2048);
+    assert_eq!(BLKSNAP_FEATURE_POLL, 4096);
     assert_eq!(
         &BLKSNAP_FILTER,
         b"blksnap\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"

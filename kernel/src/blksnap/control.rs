@@ -17,9 +17,9 @@ use kern::user::UserPtr;
 use kern::vec::TryPush;
 
 use crate::ctl::{question, read_versioned, write_versioned};
-use crate::events::What;
+use crate::events::{Events, What};
 use crate::registry::{self, Registry};
-use crate::snapshot::{self, Phase, Wishes};
+use crate::snapshot::{self, Phase, Snapshot, Wishes};
 use crate::store::Store;
 use crate::take;
 
@@ -28,7 +28,13 @@ const GATE_MOST_MS: u32 = 60_000;
 
 /// An open control file.
 pub(crate) struct ControlSession {
-    bound: Mutex<Vec<[u8; 16]>>,
+    bound: Mutex<Vec<Bound>>,
+}
+
+/// A snapshot that ends with the file.
+struct Bound {
+    id: [u8; 16],
+    events: Arc<Events>,
 }
 
 impl Session for ControlSession {
@@ -62,17 +68,27 @@ impl Session for ControlSession {
         };
         answer.map(|()| 0)
     }
+
+    fn ready(&self) -> bool {
+        self.bound.lock().iter().any(|bound| bound.events.any())
+    }
 }
 
 impl Drop for ControlSession {
     fn drop(&mut self) {
-        for id in core::mem::take(&mut *self.bound.lock()) {
-            snapshot::abandon(&id);
+        for bound in core::mem::take(&mut *self.bound.lock()) {
+            snapshot::abandon(&bound.id);
         }
     }
 }
 
 impl ControlSession {
+    fn keep(&self, snapshot: &Snapshot) -> Result {
+        let mut all = self.bound.lock();
+        all.retain(|bound| !bound.events.closed());
+        all.try_push(Bound { id: snapshot.id, events: snapshot.events.clone() }).map_err(|_| Errno::ENOMEM)
+    }
+
     fn open_snapshot(&self, arg: UserPtr) -> Result {
         let mut asked = read_versioned::<SnapshotOpen>(arg, None)?;
         if asked.flags & !extended::BLKSNAP_OPEN_BOUND != 0 {
@@ -100,7 +116,7 @@ impl ControlSession {
         let wishes = Wishes { gate_timeout_ms, policy, copy_memory_kib: asked.copy_memory_kib, warns: true };
         let snapshot = snapshot::create(store, wishes)?;
         asked.id = snapshot.id;
-        let kept = if bound { self.bound.lock().try_push(snapshot.id).map_err(|_| Errno::ENOMEM) } else { Ok(()) };
+        let kept = if bound { self.keep(&snapshot) } else { Ok(()) };
         kept.and_then(|()| write_versioned(arg, asked.size, &asked)).inspect_err(|_| {
             // The caller does not know it: nobody would ever destroy it.
             let _ = snapshot::destroy(&snapshot.id);
@@ -274,7 +290,8 @@ fn features(arg: UserPtr) -> Result {
             | extended::BLKSNAP_FEATURE_STORE_ADD
             | extended::BLKSNAP_FEATURE_STORE_EXTENTS
             | extended::BLKSNAP_FEATURE_MEMBERS
-            | extended::BLKSNAP_FEATURE_PREDICTION,
+            | extended::BLKSNAP_FEATURE_PREDICTION
+            | extended::BLKSNAP_FEATURE_POLL,
         block_size: 4096,
         ..Features::ZERO
     };

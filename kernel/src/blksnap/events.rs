@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use kern::control;
 use kern::errno::{Errno, Result};
 use kern::misc::real_ns;
 use kern::sync::{Class, SpinLock, Wait};
@@ -71,15 +72,26 @@ impl Events {
             let _ = q.try_push(event);
         });
         self.wait.wake();
+        control::wake();
+    }
+
+    /// Whether an event is there.
+    pub(crate) fn any(&self) -> bool {
+        self.queue.with(|q| !q.is_empty())
+    }
+
+    /// Whether there will be no more of them.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// The oldest event; waits for one. `ENOENT` when none came in time, `ESRCH` when the snapshot went away, `EINTR`.
     pub(crate) fn wait(&self, ms: u32) -> Result<Event> {
-        let ready = || self.closed.load(Ordering::Acquire) || self.queue.with(|q| !q.is_empty());
+        let ready = || self.closed() || self.any();
         self.wait.until(ms, true, ready)?;
         match self.queue.with(|q| if q.is_empty() { None } else { Some(q.remove(0)) }) {
             Some(event) => Ok(event),
-            None if self.closed.load(Ordering::Acquire) => Err(Errno::ESRCH),
+            None if self.closed() => Err(Errno::ESRCH),
             None => Err(Errno::ENOENT),
         }
     }

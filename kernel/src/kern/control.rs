@@ -21,6 +21,14 @@ pub trait Session: Sized + Send + Sync + 'static {
     fn open(shared: &Arc<Self::Shared>) -> Result<Self>;
     /// A command. Sleeps. Several may run at once. The value is what ioctl(2) returns.
     fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result<u32>;
+    /// Whether poll(2) finds something to be fetched. Sleeps. Asked when a poll begins, and after each [`wake`].
+    fn ready(&self) -> bool;
+}
+
+/// Whoever polls a session looks again. From anywhere.
+pub fn wake() {
+    // SAFETY: the queue is static.
+    unsafe { sys::bsk_control_wake() };
 }
 
 unsafe extern "C" fn open<S: Session>(ctx: *mut c_void, out: *mut *mut c_void) -> c_long {
@@ -50,6 +58,11 @@ unsafe extern "C" fn ioctl<S: Session>(session: *mut c_void, cmd: u32, arg: u64)
     }
 }
 
+unsafe extern "C" fn poll<S: Session>(session: *mut c_void) -> bool {
+    // SAFETY: made by `open`, released only after this call.
+    unsafe { &*session.cast_const().cast::<S>() }.ready()
+}
+
 /// The control device, there until dropped.
 pub struct Control<S: Session> {
     ctx: *const S::Shared,
@@ -66,7 +79,7 @@ impl<S: Session> Control<S> {
     pub fn new(shared: &Arc<S::Shared>) -> Result<Self> {
         let ctx = Arc::into_raw(shared.clone());
         // SAFETY: the callbacks get the context they were made for.
-        let err = unsafe { sys::bsk_control_init(ctx.cast_mut().cast(), open::<S>, release::<S>, ioctl::<S>) };
+        let err = unsafe { sys::bsk_control_init(ctx.cast_mut().cast(), open::<S>, release::<S>, ioctl::<S>, poll::<S>) };
         if let Err(e) = Errno::check(err) {
             // SAFETY: not taken.
             drop(unsafe { Arc::from_raw(ctx) });

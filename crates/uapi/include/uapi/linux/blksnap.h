@@ -248,6 +248,8 @@ struct blksnap_event_no_space {
 #define BLKSNAP_FEATURE_MEMBERS 1024ULL
 /* struct blksnap_features.features: full_in_ms and BLKSNAP_EVENT_CODE_LOW_SPACE. */
 #define BLKSNAP_FEATURE_PREDICTION 2048ULL
+/* struct blksnap_features.features: poll(2) of the control file, readable when a snapshot bound to it has an event. */
+#define BLKSNAP_FEATURE_POLL 4096ULL
 /* An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space. */
 #define BLKSNAP_EVENT_CODE_LOW_SPACE 64
 /* full_in_ms when no end is in sight. */
