@@ -205,7 +205,7 @@ exec bash /host/demo.sh
         kernel,
         memory_mib: 1536,
         cpus: 2,
-        timeout: Duration::from_secs(600),
+        timeout: Duration::from_secs(1800),
         disks: DISKS
             .map(|(serial, mib)| Disk {
                 serial: serial.into(),

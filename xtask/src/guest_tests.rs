@@ -272,7 +272,7 @@ impl Round<'_> {
             kernel: self.kernel,
             memory_mib: 1536,
             cpus: 2,
-            timeout: Duration::from_secs(900),
+            timeout: Duration::from_secs(1800),
             disks: disks(),
             // A piece of memory that is a disk, /dev/pmem0.
             append: "memmap=16M!1G".into(),
