@@ -153,6 +153,13 @@ int bsk_control_init(void *ctx, long (*open)(void *ctx, void **session), void (*
 void bsk_control_wake(void);				/* A: whoever polls looks again */
 void bsk_control_exit(void);				/* P */
 
+/* trace.c: tracepoints; A */
+void bsk_trace_hold(const struct bio *bio);
+void bsk_trace_resubmit(const struct bio *bio);
+void bsk_trace_copy(u32 major, u32 minor, u64 sector, u64 sectors);
+void bsk_trace_store(u32 major, u32 minor, u64 sectors);
+void bsk_trace_take(u32 devices, u64 gate_ns, int error);
+
 /* params.c */
 u32 bsk_param(u32 which);
 

@@ -205,6 +205,13 @@ unsafe extern "C" {
     pub(crate) fn bsk_control_wake();
     pub(crate) fn bsk_control_exit();
 
+    // trace.c
+    pub(crate) fn bsk_trace_hold(bio: *const c_void);
+    pub(crate) fn bsk_trace_resubmit(bio: *const c_void);
+    pub(crate) fn bsk_trace_copy(major: u32, minor: u32, sector: u64, sectors: u64);
+    pub(crate) fn bsk_trace_store(major: u32, minor: u32, sectors: u64);
+    pub(crate) fn bsk_trace_take(devices: u32, gate_ns: u64, error: c_int);
+
     // params.c
     pub(crate) fn bsk_param(which: u32) -> u32;
 }

@@ -129,6 +129,22 @@ t_killed_holder_leaves_nothing() {
     snapc detach "$(node $A)"
 }
 
+t_tracepoints_follow_a_write() {
+    local tracing=/sys/kernel/tracing major minor
+    [ -e $tracing/trace ] || mount -t tracefs tracefs $tracing
+    echo >$tracing/trace
+    echo 1 >$tracing/events/blksnap/enable
+    snapshot $STORE -- $A
+    dd if=/dev/urandom of=$A bs=4096 count=1 seek=3 oflag=direct conv=notrunc status=none
+    within 3 grep -q blksnap_store $tracing/trace
+    echo 0 >$tracing/events/blksnap/enable
+    major=$((0x$(stat -c %t $A))) minor=$((0x$(stat -c %T $A)))
+    sed -n "s/.*: \(blksnap_.*\)/\1/p" $tracing/trace >$W/trace
+    grep -qE '^blksnap_take: 1 devices, gate closed for [0-9]+ ns, error 0$' $W/trace
+    for event in hold copy resubmit; do grep -q "^blksnap_$event: $major,$minor 24 + 8$" $W/trace || fail "$event: $(cat $W/trace)"; done
+    grep -q "^blksnap_store: $major,$minor 8 sectors$" $W/trace
+}
+
 t_events_are_polled() {
     local id pid
     snapc attach "$(node $A)"

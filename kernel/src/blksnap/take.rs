@@ -21,7 +21,7 @@ use kern::errno::{Errno, Result};
 use kern::misc::{monotonic_ns, param, real_ns, uuid, Param};
 use kern::sync::{drop_retired, Retired};
 use kern::vec::TryPush;
-use kern::{pr_err, pr_warn};
+use kern::{pr_err, pr_warn, trace};
 
 use crate::chain::{Chain, Layer};
 use crate::device::Device;
@@ -293,6 +293,7 @@ fn gate(registry: &Registry, snapshot: &Snapshot, stores: &Arc<Stores>, parts: &
         part.device.attachment().gate_open();
     }
     let gate_ns = monotonic_ns().saturating_sub(begin);
+    trace::take(parts.len(), gate_ns, result);
     drop_retired(retired);
     result.map(|()| Instant { gate_ns, taken_ns })
 }

@@ -72,6 +72,8 @@ pub mod page;
 #[cfg(blksnap)]
 pub mod pin;
 #[cfg(blksnap)]
+pub mod trace;
+#[cfg(blksnap)]
 pub mod user;
 #[cfg(blksnap)]
 pub mod worker;

@@ -18,6 +18,7 @@ use blksnap_core::BlockRange;
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
 use kern::lazy::{Once, OnceArc};
+use kern::trace;
 use kern::worker::List;
 
 use super::Chain;
@@ -55,6 +56,7 @@ impl Layer {
         if self.saved.covers(BlockRange::of_sectors(sector, sectors)) {
             return Some(bio);
         }
+        trace::hold(&bio);
         self.chain.worker.push(List::Held, bio);
         None
     }

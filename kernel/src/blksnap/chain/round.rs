@@ -13,6 +13,7 @@ use kern::bio::BioList;
 use kern::errno::{Errno, Result};
 use kern::io::{Io, IoList, Tag};
 use kern::page::Page;
+use kern::trace;
 use kern::vec::TryPush;
 
 use super::run::READ;
@@ -147,6 +148,7 @@ impl Chain {
         match built {
             Some(Ok(io)) => {
                 self.outstanding.fetch_add(1, Ordering::AcqRel);
+                trace::copy(self.device.number(), sector, bytes / 512);
                 out.reads.push(io, Tag(READ | u64::from(copy.0), 0));
             }
             // Never grows: there is room for all copies.
@@ -205,6 +207,7 @@ impl Chain {
                         if let Some(storing) = state.storing.get_mut(batch.0 as usize) {
                             *storing = Storing { slot: named, left: 1 };
                         }
+                        trace::store(self.device.number(), u64::from(blocks) * BLOCK_SECTORS);
                         let job = match store.backend() {
                             Backend::Memory(_) => {
                                 if state.keep_at_once(batch, blocks)? {
@@ -245,6 +248,7 @@ impl Chain {
             self.fail(error);
         }
         for bio in out.pass {
+            trace::resubmit(&bio);
             self.attachment.submit(bio);
         }
         for bio in out.drop {
