@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Seeded defects: each is built into a copy of core and simulator, and has to be found within a minute.
+//! Seeded defects: each is built into a copy of core and simulator, and has to be found within a minute of processor time.
 //!
 //! Takes minutes, so it is asked for: `cargo test -p blksnap_sim --test mutants -- --ignored`. A defect is a change of text; when
 //! the text is no longer there, the defect has to be written anew.
