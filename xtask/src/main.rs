@@ -17,6 +17,7 @@ mod setup;
 mod sh;
 mod test_command;
 mod tools;
+mod tsc;
 mod vm;
 mod vm_command;
 

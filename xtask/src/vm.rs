@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::Setup;
 use crate::tools::Kernel;
-use crate::{cache, klog, sh};
+use crate::{cache, klog, sh, tsc};
 
 /// A disk of the guest, a sparse file outside; found inside as `/dev/disk/by-id/virtio-SERIAL`, or by `modprobe nvme`.
 #[derive(Debug, Clone)]
@@ -206,13 +206,17 @@ pub(crate) fn run(
     let mut command = setup.tree.command("setpriv")?;
     command.args(["--pdeathsig", "TERM", "timeout", "--foreground", "-k", "5"]);
     command.arg(spec.timeout.as_secs().to_string());
+    let mut append = spec.append.clone();
+    if accel.starts_with("tcg") && !spec.counted {
+        append += &format!(" tsc_early_khz={}", tsc::khz());
+    }
     command.args(base_arguments(
         setup,
         spec.kernel,
         &accel,
         spec.cpus,
         spec.memory_mib,
-        &spec.append,
+        &append,
     ));
     if spec.counted {
         // The later -cpu wins: a string instruction of this kind would count each of its steps.
