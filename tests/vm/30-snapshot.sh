@@ -160,6 +160,7 @@ t_events_are_polled() {
     dd if=/dev/urandom of=$A bs=64k count=64 oflag=direct conv=notrunc status=none
     within 10 grep -q '^code=[01]$' $W/events
     kill $pid
+    within 5 eval '[ "$(snapc collect)" = 0 ]'
 }
 
 # Any store: what is in the image is what was there.

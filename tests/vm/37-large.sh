@@ -28,17 +28,17 @@ t_64_devices_in_one_snapshot() { # long
 t_16_tib() { # long
     local sectors=$((16 << 31)) memory before saved
     modprobe dm-zero
-    dmsetup create thin --table "0 $sectors zero"
-    snapc attach /dev/mapper/thin
-    snapshot memory $((64 << 20)) -- /dev/mapper/thin
+    dmsetup create vast --table "0 $sectors zero"
+    snapc attach /dev/mapper/vast
+    snapshot memory $((64 << 20)) -- /dev/mapper/vast
     memory=$(snapc stat "$ID" | value memory)
     note "idle: $((memory >> 10)) KiB"
     [ "$memory" -le $((16 * (32 << 20))) ] || fail "an idle snapshot takes $memory bytes"
-    before=$(counter /dev/mapper/thin memory)
-    fio --name=sparse --filename=/dev/mapper/thin --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --size=256m --io_size=32m \
+    before=$(counter /dev/mapper/vast memory)
+    fio --name=sparse --filename=/dev/mapper/vast --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --size=256m --io_size=32m \
         --norandommap --randseed=3 >/dev/null
-    saved=$(counter /dev/mapper/thin saved_blocks)
-    memory=$(($(counter /dev/mapper/thin memory) - before))
+    saved=$(counter /dev/mapper/vast saved_blocks)
+    memory=$(($(counter /dev/mapper/vast memory) - before))
     note "$saved blocks saved: $memory bytes"
     # Beside a bit per block of the part that was written.
     [ $((memory - (256 << 20) / 4096 / 8)) -le $((saved * 32)) ] || fail "$saved saved blocks take $memory bytes"

@@ -37,12 +37,18 @@ unmount() {
 
 # Devices made by the test.
 remove_devices() {
-    local dm=(/sys/block/dm-*) loops=(/sys/block/loop*/loop) mdstat device
+    local dm=(/sys/block/dm-*) loops=(/sys/block/loop*/loop) mdstat device i
     mapfile -t mdstat </proc/mdstat
     if [ -d "${dm[0]}" ] || [ -d "${loops[0]}" ] || [[ ${mdstat[*]} == *active* ]]; then
         udevadm settle -t 5
         [[ ${mdstat[*]} != *active* ]] || mdadm --stop --scan >/dev/null 2>&1
-        [ ! -d "${dm[0]}" ] || dmsetup remove_all -f >/dev/null 2>&1
+        # One that somebody still looks at (udev does after each close) stays, as one that fails: once more.
+        for ((i = 0; i < 200; i++)); do
+            dm=(/sys/block/dm-*)
+            [ -d "${dm[0]}" ] || break
+            dmsetup remove_all -f >/dev/null 2>&1
+            sleep 0.05
+        done
         [ ! -d "${loops[0]}" ] || losetup -D
     fi
     for device in /sys/kernel/config/nullb/*/; do [ ! -d "$device" ] || rmdir "$device"; done
@@ -92,7 +98,11 @@ one() {
         "$2"
     ' test "$here" "$name" "$file" $group >/tmp/test.out 2>&1
     code=$?
-    if [ -s $work/reason ]; then reason=$(head -c 300 $work/reason | tr '\n' ' '); fi
+    if [ -s $work/reason ]; then
+        reason=$(head -c 300 $work/reason | tr '\n' ' ')
+        # What the command said of it is the last that was said.
+        case $reason in line*) reason+=": $(tail -n 1 /tmp/test.out | head -c 300)" ;; esac
+    fi
     if [ $code = 124 ] || [ $code = 137 ]; then reason="hung: stopped after $seconds s"; fi
     reset "$name" $code || { [ $code != 0 ] && [ $code != 77 ]; } || code=1
     time=$((${EPOCHREALTIME/./} - begin))
