@@ -57,3 +57,18 @@ t_cbt_generation_changes_after_255_takes() { # long
     [ "$(snapc cbtinfo "$a" | value generation)" != "$first" ] || fail "the same generation after 256 takes"
     [ "$(snapc cbtinfo "$a" | value number)" -le 1 ] || fail "changes number $(snapc cbtinfo "$a" | value number)"
 }
+
+# Changes are read in parts, and the device gets smaller in between: what is left is not simply nothing.
+t_cbt_extents_of_a_device_that_shrank() {
+    local loop before
+    truncate -s 32M $W/file
+    loop=$(losetup -f --show $W/file)
+    snapc attach "$loop"
+    before=$(snapc extents "$loop" 0 | value generation)
+    same "$(snapc extents "$loop" $((24 << 20)) "$before" | value next)" $((32 << 20)) "the end"
+    truncate -s 16M $W/file
+    losetup -c "$loop"
+    errno ESTALE snapc extents "$loop" $((24 << 20)) "$before"
+    snapc detach "$loop"
+    losetup -d "$loop"
+}

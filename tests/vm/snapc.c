@@ -53,6 +53,7 @@ struct store_add {
 struct add { uint32_t size, flags; uint8_t id[16]; };
 struct free_space { uint32_t size, count; uint8_t id[16]; uint64_t extents, accepted; };
 struct consumer { uint32_t size, op; uint8_t name[64], generation[16]; uint64_t number; uint32_t index, reserved; };
+struct extents { uint32_t size, count; uint8_t generation[16]; uint64_t base, offset, next, extents; };
 struct members { uint32_t size, count; uint8_t id[16]; uint64_t entries; };
 struct member { uint32_t major, minor; int32_t error; uint32_t flags; uint8_t image[32]; uint64_t number; };
 struct stat_ours {
@@ -263,6 +264,26 @@ static int on_device(const char *verb, int argc, char **argv)
 			return fail();
 		return fwrite(buffer, 1, m.length, stdout) == m.length ? 0 : 2;
 	}
+	if (!strcmp(verb, "extents")) { /* DEV OFFSET [GENERATION]: what changed after take 0, from an offset on */
+		static struct range found[64];
+		struct extents e = { .size = sizeof(e), .count = 64, .offset = strtoull(argv[3], NULL, 0), .extents = (uintptr_t)found };
+		struct { uint32_t size, block; uint64_t capacity; uint8_t generation[16]; uint64_t number, blocks, memory; }
+			state = { .size = 56 };
+
+		if (argc > 4)
+			parse_id(argv[4], e.generation);
+		else if (do_ctl(fd, 64, &state, 56))
+			return fail();
+		else
+			memcpy(e.generation, state.generation, 16);
+		if (do_ctl(fd, 65, &e, sizeof(e)))
+			return fail();
+		for (uint32_t i = 0; i < e.count; i++)
+			printf("%llu %llu\n", (unsigned long long)found[i].offset, (unsigned long long)found[i].count);
+		printf("next=%llu\ngeneration=", (unsigned long long)e.next);
+		print_id(e.generation);
+		return 0;
+	}
 	if (!strcmp(verb, "dirty")) {
 		struct range r = { strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0) };
 		struct cbtdirty d = { 1, (uintptr_t)&r };
@@ -368,8 +389,9 @@ static int on_control(const char *verb, int argc, char **argv)
 		print_id(c.id);
 		return 0;
 	}
-	if (!strcmp(verb, "open2")) { /* STORE [BYTES]; POLICY and POOL_KIB in the environment */
-		struct open_2 o = { .first = { .size = sizeof(o), .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0 },
+	if (!strcmp(verb, "open2")) { /* STORE [BYTES]; POLICY, POOL_KIB and GATE_MS in the environment */
+		struct open_2 o = { .first = { .size = sizeof(o), .limit = argc > 3 ? strtoull(argv[3], NULL, 0) : 0,
+					       .gate_ms = (uint32_t)number_of("GATE_MS") },
 				    .policy = (uint32_t)number_of("POLICY"), .pool_kib = (uint32_t)number_of("POOL_KIB") };
 
 		o.first.store = store_of(argv[2], &o.first.path, &o.fd);
@@ -549,7 +571,7 @@ static int judge(const char *image, const char *copy)
 
 int main(int argc, char **argv)
 {
-	static const char *devices[] = { "attach", "detach", "add", "join", "free", "consumer", "info", "cbtinfo", "cbtmap", "dirty", "counters", "ctl",
+	static const char *devices[] = { "attach", "detach", "add", "join", "free", "consumer", "info", "cbtinfo", "cbtmap", "extents", "dirty", "counters", "ctl",
 					 "badpointer", NULL };
 	int result;
 

@@ -8,10 +8,10 @@
 //! |---|---|
 //! | `device.rs` | a tracked device: the filter's callbacks |
 //! | `tracking.rs` | its change tracking, one generation |
-//! | `ctl.rs` | commands to a device (`BLKFILTER_CTL`) |
-//! | `control.rs` | commands to `/dev/blksnap-control` |
+//! | `ctl/` | commands to a device (`BLKFILTER_CTL`) |
+//! | `control/` | commands to `/dev/blksnap-control` |
 //! | `registry.rs` | all devices and snapshots |
-//! | `snapshot.rs`, `take.rs` | a snapshot's life; the instant |
+//! | `snapshot/`, `take/` | a snapshot's life; the instant |
 //! | `chain/` | copy on write of one device, for all its snapshots |
 //! | `image/` | a snapshot's image of a device |
 //! | `store/` | difference storage |

@@ -10,6 +10,8 @@
 //! The state and the members change under the registry's lock only. A device may be in several snapshots, if each was told so;
 //! those that have a device in common are taken one after the other.
 
+mod places;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -17,7 +19,6 @@ use blksnap_core::cow::Policy;
 use kern::disk::Disk;
 use kern::errno::{Errno, Result};
 use kern::misc::uuid;
-use kern::pr_err;
 use kern::sync::{Class, Mutex, RcuArc};
 use kern::vec::TryPush;
 
@@ -26,6 +27,8 @@ use crate::events::Events;
 use crate::image::Image;
 use crate::registry::{self, Lists, Registry};
 use crate::store::{Store, Stores};
+pub(crate) use places::add_store;
+use places::{check_place, check_store};
 
 /// How far a snapshot is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,65 +110,6 @@ pub(crate) fn create(store: Arc<Store>, wishes: Wishes) -> Result<Arc<Snapshot>>
     lists.add_store(&store)?;
     lists.add_snapshot(snapshot.clone())?;
     Ok(snapshot)
-}
-
-/// One more storage. `ESRCH`; `EINVAL`: it lies on one of the devices, or is for larger blocks than the images are. Sleeps.
-pub(crate) fn add_store(id: &[u8; 16], store: Arc<Store>) -> Result {
-    let registry = registry::get()?;
-    // Dropped after the lock: the last reference to a storage closes it.
-    let (others, stores);
-    let mut lists = registry.lock();
-    let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?.clone();
-    others = lists.stores()?;
-    check_store(&lists, &others, &store)?;
-    stores = snapshot.stores()?;
-    let inner = snapshot.inner.lock();
-    for member in &inner.members {
-        check_place(&store, &member.device)?;
-        if let Some(image) = &member.image {
-            let (logical, dma) = stores.asks(&*image.chain.origin()?);
-            let (own_logical, own_dma) = store.backend().asks();
-            if own_logical > logical || own_dma & !dma != 0 {
-                pr_err!(
-                    "the difference storage has larger blocks than the images, which cannot change any more; choose another one"
-                );
-                return Err(Errno::EINVAL);
-            }
-        }
-    }
-    drop(inner);
-    lists.add_store(&store)?;
-    stores.add(store.clone())
-}
-
-/// Whether a storage can be one at all. `EBUSY`: it is in use, or tracked, or what lies there is needed.
-fn check_store(lists: &Lists, others: &[Arc<Store>], store: &Store) -> Result {
-    if others.iter().any(|other| other.same_file(store)) {
-        pr_err!("the file is the difference storage of another snapshot; choose another one");
-        return Err(Errno::EBUSY);
-    }
-    for device in lists.devices.iter().filter(|d| !d.is_gone()) {
-        if store.is_on(device.block_device()) {
-            pr_err!("the block device is tracked, so that it cannot be difference storage; detach it or choose another one");
-            return Err(Errno::EBUSY);
-        }
-        let meets = store.extents().is_some_and(|e| e.device().overlaps(device.block_device()));
-        if meets && (device.chain().is_some_and(|c| c.failure().is_none()) || lists.is_taking(device)) {
-            pr_err!(
-                "the file lies on a device of a taken snapshot, which may need what its blocks held; give it before the take"
-            );
-            return Err(Errno::EBUSY);
-        }
-    }
-    Ok(())
-}
-
-fn check_place(store: &Store, device: &Device) -> Result {
-    if !device.is_gone() && store.lies_on(device.block_device()) {
-        pr_err!("the difference storage lies on a device of the snapshot; choose another place, or give the file by its extents");
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
 }
 
 /// Adds a device to a created snapshot. `shared`: it may be in others, too.
