@@ -109,20 +109,52 @@ fn write_for(space: &mut StoreSpace, now: &mut u64, ms: u64, slots: u32) {
 fn it_is_foreseen_when_it_will_be_full() {
     let (mut space, mut now) = (StoreSpace::new(100_000, 100_000, 0), 5000);
     assert_eq!(space.full_in_ms(), u64::MAX);
-    assert!(!space.low());
+    assert!(!space.low(false));
     // 100 slots a second: 1000 s in all.
     write_for(&mut space, &mut now, 10_000, 10);
     assert_eq!(space.full_in_ms(), (100_000 - 1000) * 10);
-    assert!(!space.low());
+    assert!(!space.low(false));
     // 20000 a second, and after some seconds nothing else counts.
     write_for(&mut space, &mut now, 2000, 2000);
-    assert!(space.full_in_ms() < 60_000 && space.low());
+    assert!(space.full_in_ms() < 60_000 && space.low(false));
     // Nothing for a while: no end in sight, and an eighth is not all that is left.
     write_for(&mut space, &mut now, 10_000, 0);
     assert_eq!(space.full_in_ms(), u64::MAX);
-    assert!(!space.low());
+    assert!(!space.low(false));
     space.allocate(48_000);
-    assert!(space.low());
+    assert!(space.low(false));
+}
+
+#[test]
+fn a_burst_into_an_empty_store_is_not_told() {
+    let (mut space, mut now) = (StoreSpace::new(16_384, 16_384, 0), 5000);
+    // 300 slots a second: full in less than a minute, with a sixteenth used.
+    write_for(&mut space, &mut now, 3000, 30);
+    assert!(space.full_in_ms() < 60_000);
+    assert!(!space.low(false));
+    // It goes on until a quarter is used.
+    write_for(&mut space, &mut now, 10_600, 30);
+    assert_eq!(space.used(), 4080);
+    assert!(!space.low(false));
+    write_for(&mut space, &mut now, 100, 30);
+    assert!(space.low(false));
+}
+
+#[test]
+fn what_goes_up_and_down_is_told_once() {
+    let (mut space, mut now) = (StoreSpace::new(16_384, 16_384, 0), 5000);
+    write_for(&mut space, &mut now, 20_000, 30);
+    assert!(space.low(false));
+    // A bit slower: full in 65 s.
+    write_for(&mut space, &mut now, 10_000, 14);
+    assert!((60_000..120_000).contains(&space.full_in_ms()));
+    assert!(!space.low(false) && space.low(true));
+    // An end: full in more than two minutes, with more than a quarter left.
+    write_for(&mut space, &mut now, 10_000, 3);
+    assert!(space.full_in_ms() > 120_000 && !space.low(true));
+    // Less than a quarter left, but not less than an eighth.
+    space.allocate(5000);
+    assert!(!space.low(false) && space.low(true));
 }
 
 #[test]

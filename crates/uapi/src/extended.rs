@@ -199,7 +199,7 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left, or under a minute.
+    /// Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left; or a quarter is used, and under a minute left.
     pub struct EventLowSpace as blksnap_event_low_space, 24 {
         /// Bytes of the storage in use.
         pub used: u64,

@@ -11,7 +11,7 @@ const MOST_PORTIONS: u64 = 64;
 const MOST_DOUBLED: u32 = 6;
 /// A store that grows has room for what is written in this time.
 const AHEAD_MS: u64 = 4000;
-/// A store that will be full in less is low.
+/// A store that will be full in less is low, once a quarter of it is used.
 const SOON_MS: u64 = 60_000;
 
 /// The slots of one snapshot's difference storage: handed out in ascending order, never taken back.
@@ -115,9 +115,19 @@ impl StoreSpace {
         self.rate.ms_for(self.left())
     }
 
-    /// Less than an eighth of what there may be is left, or it will be full within a minute.
-    pub fn low(&self) -> bool {
-        self.left() < self.reach() / 8 || self.full_in_ms() < SOON_MS
+    /// Less than an eighth of what there may be is left; or a quarter is used, and it will be full within a minute. A short burst into an empty
+    /// store says nothing of how long it will last.
+    ///
+    /// `was`: it was low when it was asked last. It stays so until more than a quarter is left, and two minutes: a rate that goes up and down is
+    /// told once.
+    pub fn low(&self, was: bool) -> bool {
+        let (left, reach) = (self.left(), self.reach());
+        let (least, soon) = if was {
+            (reach / 4, 2 * SOON_MS)
+        } else {
+            (reach / 8, SOON_MS)
+        };
+        left < least || self.used >= reach / 4 && self.full_in_ms() < soon
     }
 
     /// Slots taken.

@@ -73,7 +73,6 @@ pub(crate) struct Fill {
     pub(crate) limited: bool,
     /// Milliseconds, or `u64::MAX`.
     pub(crate) full_in_ms: u64,
-    pub(crate) low: bool,
 }
 
 impl Store {
@@ -201,9 +200,13 @@ impl Store {
                 limit: s.limit(),
                 limited: self.inner.limited,
                 full_in_ms: s.full_in_ms(),
-                low: s.low(),
             }
         })
+    }
+
+    /// Whether it is to be told that space is low; `was`: it was told.
+    pub(crate) fn is_low(&self, was: bool) -> bool {
+        self.inner.space.with(|s| s.low(was))
     }
 
     /// Bytes of kernel memory it holds.

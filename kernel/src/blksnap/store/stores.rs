@@ -69,8 +69,8 @@ impl Stores {
 
     /// Takes `count` slots that follow each other, of the first storage that has them. Sleeps for locks alone.
     pub(crate) fn allocate(&self, count: u32) -> Got {
-        let (mut got, mut low) = (Got::Full, false);
-        {
+        let (mut got, was) = (Got::Full, self.told.load(Ordering::Relaxed));
+        let low = {
             let list = self.list.lock();
             for store in list.iter() {
                 match store.allocate(count) {
@@ -82,8 +82,8 @@ impl Stores {
                     Slots::Later | Slots::Full => {}
                 }
             }
-            low |= self.warns && list.iter().all(|s| s.fill().low);
-        }
+            self.warns && list.iter().all(|s| s.is_low(was))
+        };
         if self.told.swap(low, Ordering::AcqRel) != low && low {
             let sizes = self.sizes();
             self.events.push(What::LowSpace { used: sizes.used, limit: sizes.limit, full_in_ms: sizes.full_in_ms });

@@ -349,7 +349,7 @@ struct blksnap_snapshot_stat {
 	__u32 reserved;
 };
 
-/* Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left, or under a minute. */
+/* Data of the event BLKSNAP_EVENT_CODE_LOW_SPACE: less than an eighth is left; or a quarter is used, and under a minute left. */
 struct blksnap_event_low_space {
 	/* Bytes of the storage in use. */
 	__u64 used;
