@@ -194,7 +194,6 @@ impl Chain {
     /// Finds room for a store: with the snapshot that it is of, or else with another one that is alive.
     fn place(&self, state: &mut State, waiting: Waiting) -> Result<Placed> {
         let Waiting { batch, epoch, blocks } = waiting;
-        let mut growing = false;
         let first = state.live.iter().filter(|live| live.epoch == epoch);
         for live in first.chain(state.live.iter().rev().filter(|live| live.epoch != epoch)) {
             // A second try when the slots were not in one segment.
@@ -227,14 +226,11 @@ impl Chain {
                         };
                         return self.send(job).map(|()| Placed::Sent);
                     }
-                    Got::Later(_) => growing = true,
-                    Got::Full => {}
+                    // Those of others are for what has no room of its own.
+                    Got::Later(_) => return Ok(Placed::Not),
+                    Got::Full => break,
                 }
-                break;
             }
-        }
-        if growing {
-            return Ok(Placed::Not);
         }
         for live in &state.live {
             live.events.push(What::NoSpace { sectors: u64::from(blocks) * BLOCK_SECTORS });
