@@ -104,7 +104,10 @@ long bsk_pin_new(int fd, void **out)
 	err = -EBUSY;
 	if (!IS_SWAPFILE(inode)) {
 		inode->i_flags |= S_SWAPFILE;
-		err = inode_drain_writes(inode);
+		/* First the journal: with data=journal, what it holds is written to the blocks after that. */
+		err = vfs_fsync(pin->file, 1);
+		if (!err)
+			err = inode_drain_writes(inode);
 		if (!err)
 			err = extents_of(pin, sis);
 		if (err)
