@@ -35,7 +35,7 @@ MODULE_PARM_DESC(chunk_maximum_in_queue, "accepted, without effect: see copy_mem
 module_param(diff_storage_minimum, uint, 0644);
 MODULE_PARM_DESC(diff_storage_minimum, "sectors by which a difference storage file grows (default 2097152)");
 module_param(store_timeout_seconds, uint, 0644);
-MODULE_PARM_DESC(store_timeout_seconds, "a snapshot whose storage keeps writers waiting this long is given up (default 60)");
+MODULE_PARM_DESC(store_timeout_seconds, "a snapshot whose storage keeps writers waiting this long is given up, and so is a freeze (default 60)");
 module_param(copy_memory_kib, uint, 0644);
 MODULE_PARM_DESC(copy_memory_kib, "memory of a snapshot for copies on their way to the storage, in KiB (default 16384)");
 

@@ -13,14 +13,16 @@
 #include "io.h"
 #include "snap.h"
 
-static struct workqueue_struct *bsk_wq[2];
+static struct workqueue_struct *bsk_wq[3];
 
 int bsk_worker_init(void)
 {
 	/* Unbound: the copy may run beside the writer that waits for it. */
 	bsk_wq[0] = alloc_workqueue("blksnap", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	bsk_wq[1] = alloc_workqueue("blksnap-store", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (bsk_wq[0] && bsk_wq[1])
+	/* Freezing flushes work queues of file systems, not all of which have a rescuer; so this has none either. */
+	bsk_wq[2] = alloc_workqueue("blksnap-take", WQ_UNBOUND, 0);
+	if (bsk_wq[0] && bsk_wq[1] && bsk_wq[2])
 		return 0;
 	bsk_worker_exit();
 	return -ENOMEM;
@@ -30,7 +32,7 @@ void bsk_worker_exit(void)
 {
 	int i;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < ARRAY_SIZE(bsk_wq); i++) {
 		if (bsk_wq[i])
 			destroy_workqueue(bsk_wq[i]);
 		bsk_wq[i] = NULL;
@@ -66,7 +68,7 @@ struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx))
 	INIT_WORK(&w->work, bsk_worker_run);
 	INIT_DELAYED_WORK(&w->later, bsk_worker_later);
 	init_llist_head(&w->done);
-	w->wq = bsk_wq[kind & 1];
+	w->wq = bsk_wq[kind % ARRAY_SIZE(bsk_wq)];
 	w->run = run;
 	return w;
 }

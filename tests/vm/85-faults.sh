@@ -85,6 +85,90 @@ t_fault_origin_stuck_at_the_take() { # long
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
+# frail_fs NAME DISK: a frail mapping with a mounted ext4 that has something to write, at $W/NAME.
+frail_fs() {
+    local frail && frail=$(frail "$1" "$2")
+    mkfs.ext4 -q -F "$frail"
+    mkdir -p "$W/$1"
+    mount "$frail" "$W/$1"
+    echo something >"$W/$1/something"
+    echo "$frail"
+}
+
+# The process is in the middle of a freeze that stands still.
+freezing() { grep -qE 'freeze|bsk_wait|bsk_mutex' "/proc/$1/stack"; }
+
+# The last snapshot of a device ends while another one is being taken of it: the take begins again, and nobody waits for the gate's limit.
+t_fault_other_snapshot_ends_during_the_take() {
+    local frail first second pid && frail=$(frail_fs frail $A)
+    snapc attach "$frail"
+    first=$(snapc open2 memory)
+    snapc join "$frail" "$first"
+    snapc take "$first"
+    second=$(GATE_MS=60000 snapc open2 memory)
+    snapc join "$frail" "$second"
+    echo more >$W/frail/more
+    dmsetup suspend frail --nolockfs
+    snapc take "$second" &
+    pid=$!
+    within 5 freezing $pid
+    destroy "$first"
+    dmsetup resume frail
+    within 20 eval "! kill -0 $pid"
+    wait $pid
+    cmp "$frail" "$(image "$frail")"
+    destroy "$second"
+    umount $W/frail
+}
+
+# A device that stands still does not keep the file systems of the others frozen.
+t_fault_device_stuck_while_it_is_frozen() { # long
+    local good bad pid id before timeout=/sys/module/blksnap/parameters/store_timeout_seconds
+    good=$(frail_fs good $B) bad=$(frail_fs bad $A)
+    id=$(snapc open2 memory)
+    snapc addall "$id" "$good" "$bad"
+    read -r before <$timeout
+    echo 1 >$timeout
+    dmsetup suspend bad --nolockfs
+    snapc take "$id" 2>$W/error &
+    pid=$!
+    within 5 freezing $pid
+    echo more >$W/good/more &
+    within 20 eval "! kill -0 $!"
+    wait $pid && fail "the snapshot was taken"
+    same "$(<$W/error)" ETIMEDOUT "the error"
+    echo "$before" >$timeout
+    dmsetup resume bad
+    snapc take "$id"
+    destroy "$id"
+    umount $W/good $W/bad
+}
+
+# Who waits for another take's gate has nothing frozen meanwhile.
+t_fault_take_waits_for_a_stuck_one() {
+    local raw fs first second pids=() && raw=$(frail raw $A) fs=$(frail_fs fs $B)
+    first=$(GATE_MS=60000 snapc open2 memory) second=$(snapc open2 memory)
+    snapc addall "$first" "$raw"
+    snapc addall "$second" "$fs"
+    dmsetup suspend raw --nolockfs
+    dd if=/dev/urandom of="$raw" bs=4k count=1 oflag=direct conv=notrunc status=none &
+    pids+=($!)
+    within 5 writing $!
+    snapc take "$first" &
+    pids+=($!)
+    within 5 grep -q drain "/proc/$!/stack"
+    snapc take "$second" &
+    pids+=($!)
+    within 5 freezing $!
+    echo more >$W/fs/more &
+    within 10 eval "! kill -0 $!"
+    dmsetup resume raw
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    destroy "$first"
+    destroy "$second"
+    umount $W/fs
+}
+
 # The process sleeps in the kernel for its write.
 writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }
 

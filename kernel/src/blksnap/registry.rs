@@ -4,7 +4,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kern::errno::{Errno, Result};
 use kern::sync::{Class, Mutex, MutexGuard, RcuArc, Wait};
@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::snapshot::Snapshot;
 use crate::store::extents::Extents;
 use crate::store::Store;
+use crate::take::Freezers;
 
 static REGISTRY: RcuArc<Registry> = RcuArc::empty();
 
@@ -28,11 +29,14 @@ pub(crate) struct Lists {
 /// What the module knows.
 pub(crate) struct Registry {
     lists: Mutex<Lists>,
-    /// Takes that have ended, and those who wait for one.
+    /// Goes up when a take has ended, or has passed its gate.
     pub(crate) takes: AtomicU32,
-    pub(crate) take_ended: Wait,
-    /// Held by a take between the closing and the opening of its gate: one at a time.
-    pub(crate) gate: Mutex<()>,
+    /// Whoever waits for that.
+    take_wait: Wait,
+    /// A take has its turn at freezing and at the gate.
+    pub(crate) at_gate: AtomicBool,
+    /// File systems of takes that have ended, on devices that stand still.
+    pub(crate) freezers: Freezers,
 }
 
 /// The registry, while the module is loaded.
@@ -46,15 +50,29 @@ impl Registry {
         let registry = Registry {
             lists: Mutex::new(Class::Registry, lists)?,
             takes: AtomicU32::new(0),
-            take_ended: Wait::new()?,
-            gate: Mutex::new(Class::Gate, ())?,
+            take_wait: Wait::new()?,
+            at_gate: AtomicBool::new(false),
+            freezers: Mutex::new(Class::Freezer, Vec::new())?,
         };
         REGISTRY.replace(Some(kern::alloc::try_arc(registry)?));
         Ok(())
     }
 
     pub(crate) fn end() {
-        REGISTRY.replace(None);
+        if let Some(registry) = REGISTRY.replace(None) {
+            crate::take::end(&registry.freezers);
+        }
+    }
+
+    /// Tells those who wait for a take.
+    pub(crate) fn take_ended(&self) {
+        self.takes.fetch_add(1, Ordering::SeqCst);
+        self.take_wait.wake();
+    }
+
+    /// Waits for a take to end or to pass its gate, at most `ms` milliseconds. Sleeps; `EINTR`.
+    pub(crate) fn wait_for_take(&self, ms: u32, ready: impl Fn() -> bool) -> Result {
+        self.take_wait.until(ms, true, ready).map(|_| ())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Lists> {
@@ -79,9 +97,26 @@ impl Lists {
         self.devices.retain(|d| !core::ptr::eq(d.as_ref(), device));
     }
 
+    /// One more. What lies in a pinned file's blocks changes past the tracking from now on, and is told as changed here and by each take that
+    /// finds the storage listed: one that goes while a take begins may not be found any more.
     pub(crate) fn add_store(&mut self, store: &Arc<Store>) -> Result {
         self.stores.retain(|store| store.strong_count() > 0);
-        self.stores.try_push(Arc::downgrade(store)).map_err(|_| Errno::ENOMEM)
+        self.stores.try_push(Arc::downgrade(store)).map_err(|_| Errno::ENOMEM)?;
+        if let Some(extents) = store.extents() {
+            self.mark_changed(extents);
+        }
+        Ok(())
+    }
+
+    /// Marks the blocks of a pinned file as changed, on each tracked device that has some of them. Sleeps.
+    fn mark_changed(&self, extents: &Extents) {
+        // A device that is listed is attached: its end waits for the lock.
+        for device in &self.devices {
+            let Ok(tracking) = device.tracking() else { continue };
+            for (sector, sectors) in extents.ranges_on(device.block_device()) {
+                tracking.mark(sector, sectors);
+            }
+        }
     }
 
     /// All storages; to be dropped without the lock, as the last reference closes one.
@@ -104,13 +139,7 @@ impl Lists {
 
 /// Marks the blocks of a pinned file as changed, on each tracked device that has some of them. Sleeps.
 pub(crate) fn mark_changed(extents: &Extents) {
-    let Ok(registry) = get() else { return };
-    let lists = registry.lock();
-    // A device that is listed is attached: its end waits for the lock.
-    for device in &lists.devices {
-        let Ok(tracking) = device.tracking() else { continue };
-        for (sector, sectors) in extents.ranges_on(device.block_device()) {
-            tracking.mark(sector, sectors);
-        }
+    if let Ok(registry) = get() {
+        registry.lock().mark_changed(extents);
     }
 }

@@ -82,6 +82,9 @@ impl BlockDevice {
 /// File systems that stand still until this is dropped.
 pub struct Frozen(*mut c_void);
 
+// SAFETY: a freeze may be undone by any thread.
+unsafe impl Send for Frozen {}
+
 impl Drop for Frozen {
     fn drop(&mut self) {
         // SAFETY: the token came from a freeze.

@@ -41,6 +41,7 @@ pub mod errno;
 pub mod module;
 mod panic;
 pub mod print;
+mod rcu;
 pub mod sync;
 pub mod vec;
 

@@ -32,6 +32,8 @@ pub enum Queue {
     Fast = 0,
     /// Store I/O on files: sleeps long.
     Slow = 1,
+    /// A take's, which nobody waits for to get memory: may flush other work queues.
+    Take = 2,
 }
 
 /// The two lists for bios of others.

@@ -2,7 +2,7 @@
 
 //! Snapshots come and go: the chain's part of a take, of a snapshot's end, and its own end.
 //!
-//! Takes of one device follow each other (see `snapshot.rs`); the end of another snapshot may come at any time. When it was the last
+//! Takes of one device follow each other (see `take/`); the end of another snapshot may come at any time. When it was the last
 //! one, and a take has been prepared on this chain, [`Chain::switch`] refuses, and the take begins again with another chain.
 
 use alloc::sync::Arc;
@@ -34,11 +34,16 @@ impl Chain {
         })
     }
 
-    /// Waits until no write is held and nothing is read for a copy; the gate is closed and the filter drained. `ETIMEDOUT`. Sleeps.
+    /// Waits until no write is held and nothing is read for a copy, or it has failed or ended, which [`Chain::switch`] then tells; the gate is
+    /// closed and the filter drained. `ETIMEDOUT`. Sleeps.
     pub(crate) fn quiesce(&self, ms: u32) -> Result {
         let question = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.kick();
         let ready = || {
+            // Then the worker may answer nobody any more.
+            if self.failure().is_some() {
+                return true;
+            }
             let answer = self.answered.load(Ordering::SeqCst);
             answer >> 1 >= u64::from(question) && answer & 1 == 1
         };

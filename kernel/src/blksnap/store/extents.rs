@@ -3,7 +3,7 @@
 //! Difference storage in a file on a tracked file system: by its blocks, past the file system.
 //!
 //! The file is pinned, so that its blocks stay its own; what is written there goes to the device as our own I/O, which nobody tracks,
-//! copies or freezes. At a take the ranges are left out of the image (see `take.rs`): they read as zeros there.
+//! copies or freezes. At a take the ranges are left out of the image (see `take/part.rs`): they read as zeros there.
 
 use alloc::vec::Vec;
 
