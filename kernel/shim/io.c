@@ -177,7 +177,7 @@ static void bsk_forward_end(struct bio *bio)
 	rcu_read_unlock();
 }
 
-bool bsk_io_forward(void *set, void *bdev, struct bio *req,
+bool bsk_io_forward(void *set, void *bdev, struct bio *req, u64 sector,
 		    void (*done)(void *cookie, struct bio *req, int err), void *cookie)
 {
 	struct bio *bio = bio_alloc_clone(bdev, req, GFP_NOIO, set);
@@ -189,6 +189,7 @@ bool bsk_io_forward(void *set, void *bdev, struct bio *req,
 	io->req = req;
 	io->done = done;
 	io->a = (unsigned long)cookie;
+	bio->bi_iter.bi_sector = sector;
 	bio->bi_opf = REQ_OP_READ | (req->bi_opf & (REQ_SYNC | REQ_IDLE));
 	bio->bi_end_io = bsk_forward_end;
 	submit_bio_noacct(bio);

@@ -19,6 +19,7 @@ struct page;
 void *bsk_mutex_new(u32 class);				/* P */
 void bsk_mutex_free(void *m);
 void bsk_mutex_lock(void *m);				/* P */
+bool bsk_mutex_trylock(void *m);			/* P: does not sleep */
 void bsk_mutex_unlock(void *m);
 void *bsk_spin_new(u32 class);				/* P */
 void bsk_spin_free(void *l);
@@ -95,8 +96,8 @@ int bsk_io_status(const struct bsk_io *io);
 void bsk_io_submit(struct bsk_io *io, struct bsk_worker *w);	/* P */
 void bsk_io_submit_all(struct bsk_io *io, struct bsk_worker *w);	/* P: io and what is linked behind it, plugged */
 int bsk_io_run(struct bsk_io *io);			/* P: sends it and waits for its end; 0 or -errno */
-/* An image read sent whole to the origin; done(req, cookie, err) runs in the completion, A. false: no memory */
-bool bsk_io_forward(void *set, void *bdev, struct bio *req, void (*done)(void *cookie, struct bio *req, int err), void *cookie); /* P */
+/* An image read sent whole to a device; done(req, cookie, err) runs in the completion, A. false: no memory */
+bool bsk_io_forward(void *set, void *bdev, struct bio *req, u64 sector, void (*done)(void *cookie, struct bio *req, int err), void *cookie); /* P */
 void bsk_io_free(struct bsk_io *io);			/* A */
 
 /* bdev.c */

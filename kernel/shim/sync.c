@@ -34,6 +34,11 @@ void bsk_mutex_lock(void *m)
 	mutex_lock(m);
 }
 
+bool bsk_mutex_trylock(void *m)
+{
+	return mutex_trylock(m);
+}
+
 void bsk_mutex_unlock(void *m)
 {
 	mutex_unlock(m);

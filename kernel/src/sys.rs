@@ -44,6 +44,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_mutex_new(class: u32) -> *mut c_void;
     pub(crate) fn bsk_mutex_free(m: *mut c_void);
     pub(crate) fn bsk_mutex_lock(m: *mut c_void);
+    pub(crate) fn bsk_mutex_trylock(m: *mut c_void) -> bool;
     pub(crate) fn bsk_mutex_unlock(m: *mut c_void);
     pub(crate) fn bsk_spin_new(class: u32) -> *mut c_void;
     pub(crate) fn bsk_spin_free(l: *mut c_void);
@@ -137,6 +138,7 @@ unsafe extern "C" {
         set: *mut c_void,
         bdev: *mut c_void,
         req: *mut c_void,
+        sector: u64,
         done: unsafe extern "C" fn(*mut c_void, *mut c_void, c_int),
         cookie: *mut c_void,
     ) -> bool;

@@ -189,3 +189,110 @@ t_policy_gives_up() {
     destroy
     dmsetup remove store
 }
+
+# The file system that has the storage of an older snapshot is frozen after the device which that one copies, whose dirty data must be stored.
+t_store_on_a_device_that_is_taken_later() {
+    local first second
+    mkdir -p $W/c $W/d
+    mkfs.ext4 -q -F $C
+    mkfs.ext4 -q -F $D
+    mount $C $W/c
+    mount $D $W/d
+    truncate -s 0 $W/c/store
+    snapc attach "$(node $C)"
+    snapc attach "$(node $D)"
+    first=$(POOL_KIB=256 snapc open2 $W/c/store $((64 << 20)))
+    snapc join "$(node $D)" "$first"
+    snapc take "$first"
+    second=$(snapc open2 memory)
+    snapc join "$(node $C)" "$second"
+    snapc join "$(node $D)" "$second"
+    dd if=/dev/zero of=$W/d/file bs=1M count=16 status=none
+    snapc take "$second" &
+    within 30 eval "! kill -0 $!"
+    wait $!
+    same "$(snapc stat "$first" | value state)" 1 "the state of the first"
+    destroy "$first"
+    destroy "$second"
+    umount $W/c $W/d
+}
+
+# An image's blocks are of 512 bytes; what it needs lies with a newer snapshot, on a disk of larger blocks.
+t_store_of_larger_blocks_than_the_image() {
+    local first name disk
+    modprobe scsi_debug dev_size_mb=16 delay=0 sector_size=4096 || skip "no scsi_debug"
+    within 10 eval 'ls /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*/size'
+    disk=(/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
+    disk=/dev/${disk[0]##*/}
+    within 10 test -b "$disk"
+    head -c 64k /dev/urandom >$W/old
+    dd if=$W/old of=$A bs=64k seek=1 oflag=direct conv=notrunc status=none
+    snapc attach "$(node $A)"
+    first=$(snapc open2 memory)
+    snapc join "$(node $A)" "$first"
+    snapc take "$first"
+    ID=$(snapc open2 "$disk")
+    snapc join "$(node $A)" "$ID"
+    snapc take "$ID"
+    dd if=/dev/urandom of=$A bs=64k count=1 seek=1 oflag=direct conv=notrunc status=none
+    within 5 eval '[ "$(snapc stat "$ID" | value used)" = 65536 ]'
+    read -r _ name < <(snapc info "$(node $A)" "$first")
+    within 5 test -b "/dev/$name"
+    dd if="/dev/$name" bs=512 skip=128 count=128 iflag=direct status=none | cmp - $W/old
+    dd if="/dev/$name" bs=1536 iflag=direct,skip_bytes skip=$((65536 + 512)) count=1 status=none | cmp - <(tail -c +513 $W/old | head -c 1536)
+    destroy "$first"
+    destroy
+}
+
+# The file was written through the journal, which writes the blocks again later.
+t_store_in_a_file_of_journalled_data() {
+    local device name
+    device=$(node $C)
+    mkfs.ext4 -q -F -E lazy_itable_init=0 "$device"
+    mkdir -p $W/origin
+    mount -o data=journal "$device" $W/origin
+    dd if=/dev/urandom of=$W/origin/data bs=1M count=2 status=none
+    sync -f $W/origin
+    dd if=/dev/urandom of=$W/origin/store bs=1M count=48 status=none
+    snapc attach "$device"
+    ID=$(snapc open2 extents:$W/origin/store)
+    snapc add "$device" "$ID"
+    snapc take "$ID"
+    read -r _ name < <(snapc info "$device")
+    within 5 test -b "/dev/$name"
+    md5sum <$W/origin/data >$W/sum
+    dd if=/dev/urandom of=$W/origin/data bs=1M count=2 conv=notrunc status=none
+    sync -f $W/origin
+    mkdir -p $W/image
+    mount -o ro,noload "/dev/$name" $W/image
+    md5sum <$W/image/data | cmp - $W/sum
+    umount $W/image
+    destroy
+    umount $W/origin
+}
+
+# What a storage that grows has no room for yet is not put into another snapshot's.
+t_store_of_another_snapshot_is_not_used_while_the_own_one_grows() {
+    local first portion=/sys/module/blksnap/parameters/diff_storage_minimum before
+    read -r before <$portion
+    mkfs.ext4 -q -F $D
+    mkdir -p $W/d
+    mount $D $W/d
+    truncate -s 0 $W/d/store
+    snapc attach "$(node $A)"
+    first=$(snapc open2 memory)
+    snapc join "$(node $A)" "$first"
+    snapc take "$first"
+    echo 256 >$portion
+    ID=$(snapc open2 $W/d/store $((64 << 20)))
+    echo "$before" >$portion
+    snapc join "$(node $A)" "$ID"
+    snapc take "$ID"
+    dd if=/dev/urandom of=$A bs=1M count=16 oflag=direct conv=notrunc status=none
+    within 10 eval '[ "$(counter $A pool_bytes)" = 0 ]'
+    same "$(snapc stat "$first" | value used)" 0 "bytes in the first one's storage"
+    same "$(snapc stat "$ID" | value used)" $((16 << 20)) "bytes in its own"
+    destroy "$first"
+    destroy
+    umount $W/d
+}

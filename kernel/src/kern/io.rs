@@ -214,23 +214,52 @@ impl Drop for Done {
 pub trait Forward: Serve {
     /// The request, with its data read from the origin, or an error. Atomic, inside an RCU read side.
     fn forwarded(&self, bio: Bio, result: Result);
+
+    /// The same from a storage.
+    fn stored(&self, bio: Bio, result: Result);
 }
 
-unsafe extern "C" fn forwarded<T: Forward>(cookie: *mut c_void, req: *mut c_void, err: c_int) {
+/// Where a request is sent on to, and so who hears of its end.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// [`Forward::forwarded`].
+    Origin,
+    /// [`Forward::stored`].
+    Stored,
+}
+
+unsafe extern "C" fn forwarded<T: Forward, const STORED: bool>(cookie: *mut c_void, req: *mut c_void, err: c_int) {
     // SAFETY: the owner lives: the disk that the request came from holds it until a grace period after its last request ended
     // (kern/disk.rs, `release`), and this runs inside a read side that began before the request is ended.
     let owner = unsafe { &*cookie.cast_const().cast::<T>() };
     let Some(req) = NonNull::new(req) else { return };
     // SAFETY: the request was given away to `forward` and comes back here.
-    owner.forwarded(unsafe { Bio::from_raw(req) }, Errno::check(err).map(|_| ()));
+    let (bio, result) = (unsafe { Bio::from_raw(req) }, Errno::check(err).map(|_| ()));
+    if STORED {
+        owner.stored(bio, result);
+    } else {
+        owner.forwarded(bio, result);
+    }
 }
 
-/// Sends a whole read request of the owner's disk on to the device, with the data going to the request's own pages. May sleep as
-/// any submission. `Err` gives the request back: no memory.
-pub fn forward<T: Forward>(pool: &Pool, device: &BlockDevice, bio: Bio, owner: &Arc<T>) -> core::result::Result<(), Bio> {
+/// Sends a whole read request of the owner's disk on to `sector` of the device, with the data going to the request's own pages. The device
+/// stays open until the request has ended. May sleep as any submission. `Err` gives the request back: no memory.
+pub fn forward<T: Forward>(
+    pool: &Pool,
+    device: &BlockDevice,
+    bio: Bio,
+    sector: u64,
+    kind: Kind,
+    owner: &Arc<T>,
+) -> core::result::Result<(), Bio> {
     let raw = bio.into_raw();
+    let done = match kind {
+        Kind::Origin => forwarded::<T, false>,
+        Kind::Stored => forwarded::<T, true>,
+    };
+    let owner = Arc::as_ptr(owner).cast_mut().cast();
     // SAFETY: all are live; the request is given away, or taken back below.
-    if unsafe { sys::bsk_io_forward(pool.0.as_ptr(), device.raw(), raw, forwarded::<T>, Arc::as_ptr(owner).cast_mut().cast()) } {
+    if unsafe { sys::bsk_io_forward(pool.0.as_ptr(), device.raw(), raw, sector, done, owner) } {
         return Ok(());
     }
     match NonNull::new(raw) {

@@ -74,6 +74,12 @@ impl<T> Mutex<T> {
         unsafe { sys::bsk_mutex_lock(self.raw.as_ptr()) };
         MutexGuard { lock: self }
     }
+
+    /// Takes the lock if it is free. Does not sleep.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        // SAFETY: as in `lock`.
+        unsafe { sys::bsk_mutex_trylock(self.raw.as_ptr()) }.then(|| MutexGuard { lock: self })
+    }
 }
 
 impl<T> Drop for Mutex<T> {

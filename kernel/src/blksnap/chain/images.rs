@@ -12,7 +12,7 @@ use kern::page::{Page, PAGE_SIZE};
 
 use super::frames::Frames;
 use super::slots::{Owner, Place, Slots};
-use super::{errno, Chain, Lazy, Token};
+use super::{errno, Chain, Lazy, State, Token};
 use crate::store::Store;
 
 /// Where the data behind a [`Source`] is, as long as the lock is held.
@@ -47,6 +47,16 @@ impl Pages<'_> {
     }
 }
 
+impl State {
+    fn look_up<R>(&self, epoch: Epoch, block: u64, max: u64, f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>) -> Result<R> {
+        if self.engine.failed() {
+            return Err(Errno::EIO);
+        }
+        let (source, run) = self.engine.resolve(epoch, block, max);
+        f(source, run.clamp(1, max), &Pages { frames: &self.frames, slots: &self.slots })
+    }
+}
+
 impl Chain {
     /// Where a block of an image is, and for how many of `max`, given to `f` under the lock.
     pub(crate) fn look_up<R>(
@@ -56,13 +66,18 @@ impl Chain {
         max: u64,
         f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.with(|state| {
-            if state.engine.failed() {
-                return Err(Errno::EIO);
-            }
-            let (source, run) = state.engine.resolve(epoch, block, max);
-            f(source, run.clamp(1, max), &Pages { frames: &state.frames, slots: &state.slots })
-        })
+        self.with(|state| state.look_up(epoch, block, max, f))
+    }
+
+    /// [`Chain::look_up`], or `None` when somebody has the lock: image reads do not queue up before writers. Does not sleep.
+    pub(crate) fn try_look_up<R>(
+        &self,
+        epoch: Epoch,
+        block: u64,
+        max: u64,
+        f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
+    ) -> Option<Result<R>> {
+        kern::file::without_reclaim(|| self.state.try_lock().map(|state| state.look_up(epoch, block, max, f)))
     }
 
     /// What an image has of its own at a block: its slot if it has one, and for how many of `max` blocks.

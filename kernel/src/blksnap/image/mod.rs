@@ -3,8 +3,9 @@
 //! A snapshot's image of one device: what a user of `/dev/blksnap-imageN` gets.
 //!
 //! Reads of what nobody has written since the take, neither on the origin nor in the image, go straight to the origin and are
-//! looked at again when they come back. All else goes to the image's worker: reads of what was copied ([`read`]), and writes
-//! ([`write`]), which change this image alone.
+//! looked at again when they come back. Reads of what is all in memory, or in one piece on a storage's device, are served at once
+//! ([`at_once`]). All else goes to the image's worker: reads of what lies here and there ([`read`]), and writes ([`write`]), which change this
+//! image alone.
 //!
 //! # States
 //!
@@ -16,6 +17,8 @@
 //!
 //! `state` is the worker's. Where a block is, the chain's lock guards; `state` is taken before it.
 
+mod at_once;
+mod block;
 mod read;
 mod space;
 mod write;
@@ -26,10 +29,10 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use blksnap_core::cow::{Epoch, Saved};
 use blksnap_core::{BlockRange, BLOCK_SECTORS};
-use kern::bio::{Bio, Op};
+use kern::bio::{Bio, BioList, Op};
 use kern::disk::Serve;
 use kern::errno::{Errno, Result};
-use kern::io::{forward, Forward, Pool};
+use kern::io::{forward, Forward, Kind, Pool};
 use kern::sync::{Class, Mutex, RcuArc, Wait};
 use kern::worker::{List, Queue, Worker};
 
@@ -37,6 +40,7 @@ use crate::chain::{Chain, Layer, Lazy};
 use crate::events::Events;
 use crate::slab::Slab;
 use crate::store::Stores;
+pub(crate) use block::Cut;
 use read::Request;
 
 /// Bytes of a block.
@@ -47,6 +51,8 @@ struct State {
     requests: Slab<Request>,
     /// Requests whose next pass waits for a bio.
     stalled: Vec<u32>,
+    /// What came and is not a request yet: there are enough under way.
+    backlog: BioList,
 }
 
 /// One device in one snapshot.
@@ -54,6 +60,8 @@ pub(crate) struct Image {
     worker: Worker<Image>,
     pub(crate) chain: Arc<Chain>,
     layer: Arc<Layer>,
+    /// What its requests suit: bytes of a logical block, and how memory is aligned, as a mask.
+    asks: (u32, u32),
     /// 0 before the instant.
     epoch: AtomicU32,
     /// Blocks that the image may have of its own.
@@ -79,17 +87,19 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// For the next take of a chain. Sleeps; `ENOMEM`.
+    /// For the next take of a chain. Sleeps; `ENOMEM`; `EAGAIN`: the chain is closed.
     pub(crate) fn new(layer: &Arc<Layer>, stores: &Arc<Stores>) -> Result<Arc<Image>> {
         let chain = &layer.chain;
+        let asks = stores.asks(&*chain.origin().map_err(|_| Errno::EAGAIN)?);
         let image = kern::alloc::try_arc(Image {
             worker: Worker::new(Queue::Slow)?,
             chain: chain.clone(),
             layer: layer.clone(),
+            asks,
             epoch: AtomicU32::new(0),
             own: Saved::new(chain.blocks()).map_err(|_| Errno::ENOMEM)?,
             stores: RcuArc::empty(),
-            state: Mutex::new(Class::Image, State { requests: Slab::new(), stalled: Vec::new() })?,
+            state: Mutex::new(Class::Image, State { requests: Slab::new(), stalled: Vec::new(), backlog: BioList::new() })?,
             granted: Mutex::new(Class::Jobs, Vec::new())?,
             shut: AtomicBool::new(false),
             requests: AtomicU32::new(0),
@@ -109,6 +119,11 @@ impl Image {
     /// Its epoch's bits.
     pub(crate) fn layer(&self) -> &Arc<Layer> {
         &self.layer
+    }
+
+    /// What its requests suit: bytes of a logical block, and how memory is aligned, as a mask.
+    pub(crate) fn asks(&self) -> (u32, u32) {
+        self.asks
     }
 
     /// Makes its chain ready for the take. Sleeps for a lock.
@@ -203,17 +218,21 @@ impl Serve for Image {
             // A flush: nothing of an image outlives a crash.
             return self.end_request(bio, Ok(()));
         }
-        if bio.op() == Op::Read {
-            self.reads.fetch_add(1, Ordering::Relaxed);
-            if self.untouched(&bio) {
-                let Ok(origin) = self.chain.origin() else { return self.end_request(bio, Err(Errno::EIO)) };
-                let Err(bio) = forward(&self.pool, &origin, bio, self) else { return };
-                return self.worker.push(List::Requests, bio);
-            }
-        } else {
+        if bio.op() != Op::Read {
             self.writes.fetch_add(1, Ordering::Relaxed);
+            return self.worker.push(List::Requests, bio);
         }
-        self.worker.push(List::Requests, bio);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let back = if self.untouched(&bio) {
+            let Ok(origin) = self.chain.origin() else { return self.end_request(bio, Err(Errno::EIO)) };
+            let sector = bio.sector();
+            forward(&self.pool, &origin, bio, sector, Kind::Origin, self).err()
+        } else {
+            self.read_at_once(bio)
+        };
+        if let Some(bio) = back {
+            self.worker.push(List::Requests, bio);
+        }
     }
 }
 
@@ -226,5 +245,9 @@ impl Forward for Image {
         } else {
             self.worker.push(List::Requests, bio);
         }
+    }
+
+    fn stored(&self, bio: Bio, result: Result) {
+        self.end_request(bio, result.map_err(|_| Errno::EIO));
     }
 }

@@ -15,14 +15,19 @@ use blksnap_core::{BlockRange, BLOCK_SECTORS};
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::io::{Io, IoList, Tag};
+use kern::page::Page;
 use kern::vec::TryPush;
 use kern::worker::{List, Work};
 
-use super::{Image, State, BLOCK};
+use super::block::cut;
+use super::{Image, State};
 use crate::chain::Place;
 
 /// How soon a request is tried again for which there was no memory.
 const MEMORY_MS: u32 = 1;
+
+/// Requests under way at most: each has an entry, and writes wait for each other in a row that the chain looks through.
+const REQUESTS_MOST: u32 = 512;
 
 /// A run of blocks.
 type Run = (u64, u64);
@@ -39,25 +44,6 @@ pub(super) struct Request {
     /// Runs for which there was no bio.
     deferred: Vec<Run>,
     result: Result,
-}
-
-/// Bytes of a request's data that lie in a run of blocks, and where the run's data begins in the request.
-pub(super) struct Cut {
-    pub(super) from: u32,
-    pub(super) len: u32,
-    /// First byte within the run's first block.
-    pub(super) skip: u64,
-}
-
-pub(super) fn cut(bio: &Bio, block: u64, count: u64) -> Cut {
-    let (first, end) = (bio.sector(), bio.sector() + bio.sectors());
-    let run = (block * BLOCK_SECTORS, (block + count) * BLOCK_SECTORS);
-    let (a, b) = (run.0.max(first), run.1.min(end));
-    Cut {
-        from: (a.saturating_sub(first) * 512) as u32,
-        len: (b.saturating_sub(a) * 512) as u32,
-        skip: (a.saturating_sub(run.0)) * 512,
-    }
 }
 
 /// What is to be done for a run.
@@ -100,7 +86,9 @@ impl Image {
 
     fn new_requests(&self, state: &mut State) -> bool {
         let mut any = false;
-        for bio in self.worker.take(List::Requests) {
+        self.worker.take(List::Requests).for_each(|bio| state.backlog.push(bio));
+        while state.requests.len() < REQUESTS_MOST {
+            let Some(bio) = state.backlog.next() else { break };
             any = true;
             let (op, range) = (bio.op(), BlockRange::of_sectors(bio.sector(), bio.sectors()));
             if self.is_over() {
@@ -176,8 +164,16 @@ impl Image {
     /// Reads a run from a storage: by itself from a file or memory, else it makes I/O.
     fn from_store(&self, request: &mut Request, id: u32, block: u64, place: &Place, ios: &mut IoList) -> Result<u64> {
         let backend = place.store.backend();
+        let at = cut(&request.bio, block, place.run);
+        if !backend.suits(self.asks, &at) {
+            // It is another snapshot's, of larger blocks.
+            let mut page = Page::alloc(true).ok_or(Errno::ENOMEM)?;
+            backend.read_page(&self.waited, place.slot, &mut page)?;
+            let at = cut(&request.bio, block, 1);
+            page.copy_to(at.skip as u32, &request.bio, at.from, at.len);
+            return Ok(1);
+        }
         let Some((device, sector, run)) = backend.on_device(place.slot, place.run) else {
-            let at = cut(&request.bio, block, place.run);
             backend.transfer(&self.waited, false, place.slot, at.skip, &request.bio, at.from, at.len)?;
             return Ok(place.run);
         };
@@ -207,10 +203,15 @@ impl Image {
             request.result = Err(Errno::EIO);
         }
         let mut moved = core::mem::take(&mut request.deferred);
-        if !moved.is_empty() && request.origin.is_empty() && request.result.is_ok() && state.stalled.try_push(id).is_ok() {
-            // Nothing of this pass could be sent: the worker comes back to it.
-            (request.deferred, request.pending) = (moved, 1);
-            return;
+        if !moved.is_empty() && request.origin.is_empty() && request.result.is_ok() {
+            // Nothing of this pass could be sent: the worker comes back to it. Not at once, there would be no end of it.
+            match state.stalled.try_push(id) {
+                Ok(()) => {
+                    (request.deferred, request.pending) = (moved, 1);
+                    return;
+                }
+                Err(_) => request.result = Err(Errno::ENOMEM),
+            }
         }
         for (start, count) in core::mem::take(&mut request.origin) {
             if request.result.is_ok() {
@@ -252,42 +253,5 @@ impl Image {
     /// Its storages; `EIO` when it is closed.
     pub(super) fn stores(&self) -> Result<Arc<crate::store::Stores>> {
         self.stores.get().ok_or(Errno::EIO)
-    }
-
-    /// Reads a whole block as the image has it. Sleeps, with I/O.
-    pub(super) fn read_block(&self, block: u64, page: &mut kern::page::Page) -> Result {
-        let mut read_origin = false;
-        loop {
-            if self.is_over() {
-                return Err(Errno::EIO);
-            }
-            let step = self.chain.look_up(self.epoch(), block, 1, |source, run, pages| match source {
-                Source::Origin => Ok(Step::Origin),
-                Source::Zero => Ok(Step::Zero),
-                Source::Store { slot } => pages.place(slot, run).map(Step::Store),
-                Source::Memory { copy, index } => pages.page(copy, index).map(|from| {
-                    page.copy_of(from);
-                    Step::Done
-                }),
-            })?;
-            match step {
-                Step::Done => return Ok(()),
-                Step::Zero => {
-                    page.zero(0, BLOCK as u32);
-                    return Ok(());
-                }
-                Step::Store(place) => return place.store.backend().read_page(&self.waited, place.slot, page),
-                // Nobody wrote there while it was read.
-                Step::Origin if read_origin => return Ok(()),
-                Step::Origin => {
-                    let sector = block * BLOCK_SECTORS;
-                    let bytes = self.chain.sectors().saturating_sub(sector).min(BLOCK_SECTORS) * 512;
-                    page.zero(bytes as u32, (BLOCK - bytes) as u32);
-                    let origin = self.chain.origin()?;
-                    Io::pages(&self.waited, &origin, false, sector, bytes, true, core::iter::once(&*page))?.run()?;
-                    read_origin = true;
-                }
-            }
-        }
     }
 }

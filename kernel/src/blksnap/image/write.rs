@@ -14,7 +14,7 @@ use kern::misc::{monotonic_ns, param, Param};
 use kern::page::Page;
 use kern::vec::TryPush;
 
-use super::read::cut;
+use super::block::cut;
 use super::{Image, State, BLOCK};
 use crate::chain::Place;
 use crate::store::{Got, Store};
@@ -40,7 +40,8 @@ impl Image {
             }
             Err(e) => {
                 if let Some(request) = state.requests.remove(id) {
-                    self.end_request(request.bio, Err(e));
+                    // The engine of a snapshot that has failed refuses it for no reason of its own.
+                    self.end_request(request.bio, Err(if self.is_over() { Errno::EIO } else { e }));
                 }
             }
         }

@@ -12,6 +12,7 @@ use kern::page::Page;
 use super::extents::Extents;
 use super::memory::Memory;
 use super::SLOT;
+use crate::image::Cut;
 
 /// What the slots are.
 pub(crate) enum Backend {
@@ -87,6 +88,12 @@ impl Backend {
     fn page_io(&self, pool: &Pool, write: bool, slot: u64, page: &Page) -> Result {
         let (device, sector, _) = self.on_device(slot, 1).ok_or(Errno::EIO)?;
         Io::pages(pool, device, write, sector, SLOT, true, core::iter::once(page))?.run()
+    }
+
+    /// Whether the data of an image's request may be moved there as it is; `asks` is what all requests of the image suit.
+    pub(crate) fn suits(&self, asks: (u32, u32), at: &Cut) -> bool {
+        let (logical, dma) = self.asks();
+        dma & !asks.1 == 0 && (logical <= asks.0 || (at.skip | u64::from(at.len)) % u64::from(logical) == 0)
     }
 
     /// What its I/O has to suit: bytes of a logical block, and how memory is to be aligned, as a mask.

@@ -30,7 +30,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Makes the image and its disk, and the device's chain ready. `share`: how many devices share the memory for copies. Sleeps.
-    /// `ENODEV`: the device went away; `EAGAIN`: its chain ended.
+    /// `ENODEV`: the device went away; `EAGAIN`: its chain ended; `EOPNOTSUPP`: its blocks are too large.
     pub(super) fn new(device: &Arc<Device>, snapshot: &Snapshot, stores: &Arc<Stores>, share: u32) -> Result<Part> {
         if device.is_gone() {
             return Err(Errno::ENODEV);
@@ -38,7 +38,11 @@ impl Part {
         let image = join(device, snapshot, stores, share)?;
         let mut part = Part { device: device.clone(), image: Some(image.clone()), disk: None };
         let origin = part.origin()?;
-        let (logical, dma) = stores.asks(&origin);
+        let (logical, dma) = image.asks();
+        if u64::from(logical) > SLOT {
+            pr_err!("the device, or the difference storage, has blocks of {logical} bytes; more than {SLOT} are not supported");
+            return Err(Errno::EOPNOTSUPP);
+        }
         part.disk = Some(kern::alloc::try_arc(Disk::new(&origin, logical, dma, image.chain.sectors(), &image)?)?);
         Ok(part)
     }
