@@ -53,14 +53,23 @@ void bsk_page_from_bio(struct page *page, u32 at, struct bio *bio, u32 from, u32
 	}
 }
 
-void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len)
+void bsk_pages_to_bio(struct page *const *pages, u32 at, struct bio *bio, u32 to, u32 len)
 {
 	struct bvec_iter it;
 	struct bio_vec bv;
 
 	bsk_for_each(bv, it, bio, to, len) {
-		memcpy_to_bvec(&bv, page_address(page) + at);
-		at += bv.bv_len;
+		struct bio_vec part = bv;
+
+		while (bv.bv_len) {
+			part.bv_len = min_t(u32, bv.bv_len, PAGE_SIZE - at % PAGE_SIZE);
+			memcpy_to_bvec(&part, page_address(pages[at / PAGE_SIZE]) + at % PAGE_SIZE);
+			at += part.bv_len;
+			part.bv_offset += part.bv_len;
+			bv.bv_len -= part.bv_len;
+		}
+		/* The walk goes on by what was copied. */
+		bv.bv_len = part.bv_offset - bv.bv_offset;
 	}
 }
 

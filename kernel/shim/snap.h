@@ -68,7 +68,8 @@ void bsk_page_get(struct page *page);			/* A: another reference */
 void bsk_page_zero(struct page *page, u32 at, u32 len);	/* A */
 void bsk_page_copy(struct page *to, struct page *from);	/* A */
 void bsk_page_from_bio(struct page *page, u32 at, struct bio *bio, u32 from, u32 len);	/* A */
-void bsk_page_to_bio(struct page *page, u32 at, struct bio *bio, u32 to, u32 len);	/* A */
+/* From byte at of the first page on, through all that follow. */
+void bsk_pages_to_bio(struct page *const *pages, u32 at, struct bio *bio, u32 to, u32 len);	/* A */
 void bsk_bio_zero(struct bio *bio, u32 from, u32 len);	/* A */
 
 /* bio.c: bios of others */

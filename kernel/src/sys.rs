@@ -98,7 +98,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_page_zero(page: *mut c_void, at: u32, len: u32);
     pub(crate) fn bsk_page_copy(to: *mut c_void, from: *mut c_void);
     pub(crate) fn bsk_page_from_bio(page: *mut c_void, at: u32, bio: *mut c_void, from: u32, len: u32);
-    pub(crate) fn bsk_page_to_bio(page: *mut c_void, at: u32, bio: *mut c_void, to: u32, len: u32);
+    pub(crate) fn bsk_pages_to_bio(pages: *const *mut c_void, at: u32, bio: *mut c_void, to: u32, len: u32);
     pub(crate) fn bsk_bio_zero(bio: *mut c_void, from: u32, len: u32);
 
     // bio.c

@@ -100,7 +100,7 @@ freezing() { grep -qE 'freeze|bsk_wait|bsk_mutex' "/proc/$1/stack"; }
 
 # The last snapshot of a device ends while another one is being taken of it: the take begins again, and nobody waits for the gate's limit.
 t_fault_other_snapshot_ends_during_the_take() {
-    local frail first second pid && frail=$(frail_fs frail $A)
+    local frail first second pid ending && frail=$(frail_fs frail $A)
     snapc attach "$frail"
     first=$(snapc open2 memory)
     snapc join "$frail" "$first"
@@ -108,14 +108,20 @@ t_fault_other_snapshot_ends_during_the_take() {
     second=$(GATE_MS=60000 snapc open2 memory)
     snapc join "$frail" "$second"
     echo more >$W/frail/more
+    # Nobody reads the image.
+    udevadm settle
     dmsetup suspend frail --nolockfs
     snapc take "$second" &
     pid=$!
     within 5 freezing $pid
-    destroy "$first"
+    # Copies are being read, perhaps: its end waits for them.
+    snapc destroy "$first" &
+    ending=$!
+    within 5 eval 'grep -q bsk_wait /proc/$ending/stack || ! kill -0 $ending'
     dmsetup resume frail
     within 20 eval "! kill -0 $pid"
     wait $pid
+    wait $ending
     cmp "$frail" "$(image "$frail")"
     destroy "$second"
     umount $W/frail

@@ -3,7 +3,7 @@
 //! Pages that hold copied blocks.
 
 use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::bio::Bio;
 use crate::sys;
@@ -57,18 +57,58 @@ impl Page {
         // SAFETY: at + len lies in the page; the shim stays within the bio.
         unsafe { sys::bsk_page_from_bio(self.raw(), at, bio.raw(), from, len) };
     }
-
-    /// Copies `len` bytes from byte `at` of the page to the bio's data, to its byte `to`. Cut at the page's end. Atomic.
-    pub fn copy_to(&self, at: u32, bio: &Bio, to: u32, len: u32) {
-        let len = len.min(PAGE_SIZE.saturating_sub(at));
-        // SAFETY: as in `copy_from`.
-        unsafe { sys::bsk_page_to_bio(self.raw(), at, bio.raw(), to, len) };
-    }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: the page is ours.
         unsafe { sys::bsk_page_free(self.0.as_ptr()) };
+    }
+}
+
+/// Pages behind each other, each with a handle of its own.
+pub struct Row {
+    pages: [*mut c_void; Row::MOST],
+    len: usize,
+}
+
+impl Row {
+    /// Pages in a row at most.
+    pub const MOST: usize = 64;
+
+    /// Of as many of these as fit.
+    pub fn of<'a>(pages: impl Iterator<Item = &'a Page>) -> Row {
+        let mut row = Row { pages: [ptr::null_mut(); Row::MOST], len: 0 };
+        for (place, page) in row.pages.iter_mut().zip(pages) {
+            *place = core::mem::ManuallyDrop::new(page.share()).raw();
+            row.len += 1;
+        }
+        row
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u32 {
+        self.len as u32
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies `len` bytes from byte `at` of the first page on to the bio's data, to its byte `to`, in one walk. Cut at the last page's end. Atomic.
+    pub fn copy_to(&self, at: u32, bio: &Bio, to: u32, len: u32) {
+        let len = len.min((self.len() * PAGE_SIZE).saturating_sub(at));
+        // SAFETY: the range lies in the pages, which are live by our handles; the shim stays within the bio.
+        unsafe { sys::bsk_pages_to_bio(self.pages.as_ptr(), at, bio.raw(), to, len) };
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        for page in self.pages.iter().take(self.len) {
+            // SAFETY: the handle is ours.
+            unsafe { sys::bsk_page_free(*page) };
+        }
     }
 }

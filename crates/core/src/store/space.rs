@@ -76,6 +76,10 @@ impl StoreSpace {
 
     /// How many slots to add now, if any. The one who adds them asks again after [`StoreSpace::grown`], and not meanwhile.
     pub fn wants_growth(&self) -> Option<u64> {
+        if self.portion == 0 {
+            // Asked at each store: no rate has to be worked out for this.
+            return None;
+        }
         let free = self.capacity - self.used;
         let soon = self.rate.in_ms(AHEAD_MS);
         let portions = soon

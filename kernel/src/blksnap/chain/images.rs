@@ -8,7 +8,7 @@ use blksnap_core::cow::{CopyId, Epoch, Over, Saved, Source};
 use blksnap_core::BlockRange;
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
-use kern::page::{Page, PAGE_SIZE};
+use kern::page::{Page, Row, PAGE_SIZE};
 
 use super::frames::Frames;
 use super::slots::{Owner, Place, Slots};
@@ -24,16 +24,17 @@ pub(crate) struct Pages<'a> {
 impl Pages<'_> {
     /// Copies `len` bytes from byte `skip` of block `index` of a copy on, to a bio's data from its byte `to`.
     pub(crate) fn copy_to(&self, copy: CopyId, index: u32, skip: u32, bio: &Bio, to: u32, len: u32) -> Result {
-        let (mut to, mut left, mut skip) = (to, len, skip);
-        for page in self.frames.of(copy).skip(index as usize) {
-            let n = left.min(PAGE_SIZE - skip);
-            page.copy_to(skip, bio, to, n);
-            (to, left, skip) = (to + n, left - n, 0);
-            if left == 0 {
-                return Ok(());
+        let (mut pages, mut skip, mut done) = (self.frames.of(copy).skip(index as usize), skip, 0);
+        while done < len {
+            let row = Row::of(pages.by_ref().take(Row::MOST));
+            if row.is_empty() {
+                return Err(Errno::EIO);
             }
+            row.copy_to(skip, bio, to + done, len - done);
+            done += (row.len() * PAGE_SIZE - skip).min(len - done);
+            skip = 0;
         }
-        Err(Errno::EIO)
+        Ok(())
     }
 
     /// A block of a copy.

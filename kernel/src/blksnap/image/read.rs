@@ -15,7 +15,7 @@ use blksnap_core::{BlockRange, BLOCK_SECTORS};
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::io::{Io, IoList, Tag};
-use kern::page::Page;
+use kern::page::{Page, Row};
 use kern::vec::TryPush;
 use kern::worker::{List, Work};
 
@@ -170,7 +170,7 @@ impl Image {
             let mut page = Page::alloc(true).ok_or(Errno::ENOMEM)?;
             backend.read_page(&self.waited, place.slot, &mut page)?;
             let at = cut(&request.bio, block, 1);
-            page.copy_to(at.skip as u32, &request.bio, at.from, at.len);
+            Row::of(core::iter::once(&page)).copy_to(at.skip as u32, &request.bio, at.from, at.len);
             return Ok(1);
         }
         let Some((device, sector, run)) = backend.on_device(place.slot, place.run) else {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
-use kern::page::{Page, PAGE_SIZE};
+use kern::page::{Page, Row, PAGE_SIZE};
 use kern::sync::{Class, Mutex};
 use kern::vec::TryPush;
 
@@ -49,21 +49,34 @@ impl Memory {
 
     /// Moves `len` bytes between the slots, from byte `pos` of them, and the bio's data, from its byte `from`.
     pub(crate) fn transfer(&self, write: bool, pos: u64, bio: &Bio, from: u32, len: u32) -> Result {
-        let (mut pos, mut from, mut left) = (pos, from, len);
-        while left > 0 {
-            let at = (pos % u64::from(PAGE_SIZE)) as u32;
-            let n = left.min(PAGE_SIZE - at);
-            let mut page = self.page(pos / u64::from(PAGE_SIZE))?;
-            if write {
-                page.copy_from(at, bio, from, n);
+        let mut done = 0;
+        while done < len {
+            let pos = pos + u64::from(done);
+            let (slot, at) = (pos / u64::from(PAGE_SIZE), (pos % u64::from(PAGE_SIZE)) as u32);
+            done += if write {
+                let n = (len - done).min(PAGE_SIZE - at);
+                self.page(slot)?.copy_from(at, bio, from + done, n);
+                n
             } else {
-                page.copy_to(at, bio, from, n);
-            }
-            pos += u64::from(n);
-            from += n;
-            left -= n;
+                let most = (len - done).min(Row::MOST as u32 * PAGE_SIZE) + at;
+                let row = self.row(slot, most.div_ceil(PAGE_SIZE))?;
+                let n = (len - done).min(row.len() * PAGE_SIZE - at);
+                row.copy_to(at, bio, from + done, n);
+                n
+            };
         }
         Ok(())
+    }
+
+    /// The pages of some slots from `slot` on: at least one, at most `most`. One after the other in one part of the table.
+    fn row(&self, slot: u64, most: u32) -> Result<Row> {
+        let parts = self.parts.lock();
+        let part = parts.get(slot as usize / PART).and_then(|part| part.get(slot as usize % PART..)).unwrap_or_default();
+        let row = Row::of(part.iter().take(most as usize).map_while(Option::as_ref));
+        if row.is_empty() {
+            return Err(Errno::EIO);
+        }
+        Ok(row)
     }
 
     /// Bytes held.
