@@ -50,7 +50,7 @@ struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx));	/* P */
 void bsk_worker_start(struct bsk_worker *w, void *ctx);
 void bsk_worker_kick(struct bsk_worker *w);		/* A */
 void bsk_worker_kick_in(struct bsk_worker *w, u32 ms);	/* A */
-void bsk_worker_stop(struct bsk_worker *w);		/* P: waits for a running one */
+void bsk_worker_stop(struct bsk_worker *w, bool kicked);	/* P: waits for a running one; kicked: others may kick it at this moment */
 void bsk_worker_free(struct bsk_worker *w);		/* P */
 void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
 struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */

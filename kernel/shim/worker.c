@@ -115,10 +115,11 @@ void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
  * pushed was dealt with; so does each kick. After the grace period none sees it
  * live, and what is queued is cancelled.
  */
-void bsk_worker_stop(struct bsk_worker *w)
+void bsk_worker_stop(struct bsk_worker *w, bool kicked)
 {
 	smp_store_release(&w->live, false);
-	synchronize_rcu_expedited();
+	if (kicked)
+		synchronize_rcu_expedited();
 	/* Each may queue the other once; nothing new comes as it is not live. */
 	cancel_delayed_work_sync(&w->later);
 	cancel_work_sync(&w->work);

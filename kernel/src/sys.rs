@@ -80,7 +80,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_start(w: *mut c_void, ctx: *mut c_void);
     pub(crate) fn bsk_worker_kick(w: *mut c_void);
     pub(crate) fn bsk_worker_kick_in(w: *mut c_void, ms: u32);
-    pub(crate) fn bsk_worker_stop(w: *mut c_void);
+    pub(crate) fn bsk_worker_stop(w: *mut c_void, kicked: bool);
     pub(crate) fn bsk_worker_free(w: *mut c_void);
     pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);
     pub(crate) fn bsk_worker_take(w: *mut c_void, list: u32) -> *mut c_void;

@@ -111,7 +111,7 @@ impl Drop for AllFrozen<'_> {
         let left = deadline(self.ms);
         while let Some(freezer) = self.list.pop() {
             if freezer.over(left()) {
-                freezer.worker.stop();
+                freezer.worker.stop_own();
             } else {
                 // Never grows: there is room for all.
                 let _ = self.late.lock().try_push(freezer);
@@ -154,7 +154,7 @@ fn collect(late: &Freezers, which: impl Fn(&Freezer) -> bool) {
             late.iter().position(|freezer| which(freezer)).map(|at| late.swap_remove(at))
         };
         match next {
-            Some(freezer) => freezer.worker.stop(),
+            Some(freezer) => freezer.worker.stop_own(),
             None => return,
         }
     }
