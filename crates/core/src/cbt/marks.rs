@@ -57,16 +57,17 @@ impl Marks {
     /// ranges dirty) take turns with [`History`](super::History)'s methods by the lock that guards it.
     #[inline]
     pub fn mark(&self, sector: u64, sectors: u64) {
-        let Some(left) = self.capacity_sectors.checked_sub(sector) else {
-            return;
-        };
-        let sectors = sectors.min(left);
-        if sectors == 0 {
-            return;
+        let mut last = sector.wrapping_add(sectors).wrapping_sub(1);
+        // Seldom: nothing, or past the end.
+        if last >= self.capacity_sectors || last < sector {
+            if sectors == 0 || sector >= self.capacity_sectors {
+                return;
+            }
+            last = self.capacity_sectors - 1;
         }
         // The shift is less than 64; said in this way, no check of it is made.
         let first = sector.wrapping_shr(self.sector_shift);
-        let last = (sector + (sectors - 1)).wrapping_shr(self.sector_shift);
+        let last = last.wrapping_shr(self.sector_shift);
         let map = &self.maps[self.parity.load(Relaxed) & 1];
         if first != last {
             mark_blocks(map, first, last);
