@@ -70,7 +70,8 @@ $(RUST)/libblksnap_core.rlib: $(CRATES)/core/src/lib.rs $(rust_base)
 rust_externs_blksnap := --extern blksnap_core=$(RUST)/libblksnap_core.rlib --extern blksnap_uapi=$(RUST)/libblksnap_uapi.rlib
 $(RUST)/blksnap.o: $(RUST)/libblksnap_core.rlib $(RUST)/libblksnap_uapi.rlib
 
-rust_cfg = --check-cfg 'cfg(blkfilter,blksnap)' --cfg $*
+# An example filter uses the side of `kern` that blksnap uses.
+rust_cfg = --check-cfg 'cfg(blkfilter,blksnap)' --cfg $(if $(filter blkfilter,$*),blkfilter,blksnap)
 
 $(RUST)/%/libkern.rlib: $(SRC)/src/kern/lib.rs $(rust_base)
 	@echo "  RUSTC   kern ($*)"
@@ -78,6 +79,12 @@ $(RUST)/%/libkern.rlib: $(SRC)/src/kern/lib.rs $(rust_base)
 	@$(rust_ours) $(rust_cfg) --out-dir $(@D) --crate-name kern $<
 
 $(RUST)/%.o: $(SRC)/src/%/lib.rs $(RUST)/%/libkern.rlib
+	$(rust_object)
+
+$(RUST)/%.o: $(SRC)/samples/%.rs $(RUST)/%/libkern.rlib
+	$(rust_object)
+
+define rust_object
 	@echo "  RUSTC   $*"
 	@$(RUSTC) $(rust_target) $(RUST_FLAGS) --sysroot /dev/null -L $(SYSROOT) -L $(RUST) --edition 2021 $(RUST_LINTS) $(rust_cfg) \
 		--crate-name $*_mod --crate-type staticlib -Clto=fat --emit=link=$(RUST)/lib$*_mod.a,dep-info=$(RUST)/$*_mod.d \
@@ -86,5 +93,6 @@ $(RUST)/%.o: $(SRC)/src/%/lib.rs $(RUST)/%/libkern.rlib
 	@$(LD) -r --whole-archive $(RUST)/lib$*_mod.a -o $@
 	@$(OBJCOPY) --remove-section=.llvmbc --remove-section=.llvmcmd --remove-section=.comment $@
 	@! $(READELF) -rW $@ | grep -m1 GOT || { echo "$@: the kernel's module loader knows no GOT" >&2; exit 1; }
+endef
 
 -include $(wildcard $(RUST)/*.d $(RUST)/*/*.d)

@@ -22,11 +22,12 @@ extern void *bsr_disks[256];
  */
 #define BSK_PASS	((bio_end_io_t *)0)
 #define BSK_HELD	((bio_end_io_t *)1)
-bio_end_io_t *bsr_bio(struct bio *bio, void *disk, u64 sector, u64 sectors, bio_end_io_t *end_io);
+bio_end_io_t *bsr_bio(bio_end_io_t *end_io, struct bio *bio, u64 sector, u64 sectors, void *disk);
 bool bsk_submitting(struct bio *bio);
 void bsk_on_submit(void);		/* what ftrace calls */
 void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io);	/* atomic; where it goes, on the disk */
-void bsk_bio_send(struct bio *bio, bio_end_io_t *end_io);	/* sleeps; a held bio goes on; may wait and poll are cleared */
+void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a completion that counts it off */
+void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on; may wait and poll are cleared */
 void bsk_preempt_off(void);		/* atomic */
 void bsk_preempt_on(void);
 
@@ -52,9 +53,8 @@ u32 bsk_ends_used(void);		/* how many of the entries may be used */
 void bsk_end_set(struct bsk_end *end, bio_end_io_t *end_io, void *count, void *owner);	/* atomic; an entry nobody uses */
 struct bsk_wrap *bsk_wrap_new(bool wait);		/* wait: sleeps and cannot fail; else atomic, NULL when there is no memory */
 void bsk_wrap_free(struct bsk_wrap *wrap);		/* atomic */
-void bsk_wrap_push(void **list, struct bsk_wrap *wrap, void *count, void *owner);	/* atomic; for a bio that is not wrapped yet */
-bool bsk_wrap_pop(void **list, void **owner);		/* atomic; frees one of the list; false: it is empty */
-bio_end_io_t *bsk_wrap_put(void *list, struct bio *bio, bio_end_io_t *end_io);	/* atomic; the completion that the bio is to have */
+/* Atomic; the completion that the bio, which has end_io, is to have now. */
+bio_end_io_t *bsk_wrap_put(struct bsk_wrap *wrap, struct bio *bio, bio_end_io_t *end_io, void *count, void *owner);
 /* Atomic; whether *end_io is one of ours: then the owner of its count, and completion and bi_private without it. */
 bool bsk_end_peel(bio_end_io_t **end_io, void **private, void **owner);
 void *bsk_bio_private(struct bio *bio);			/* atomic */

@@ -31,6 +31,13 @@ static __always_inline u64 bsk_disk_sector(struct bio *bio)
 	return bio->bi_iter.bi_sector + (bio_flagged(bio, BIO_REMAPPED) ? 0 : bio->bi_bdev->bd_start_sect);
 }
 
+static __always_inline void bsk_count(struct bio *bio, bio_end_io_t *end_io)
+{
+	bio->bi_end_io = end_io;
+	/* Who polls may stop to, and a bio that is never reaped would be in flight for ever. It completes by interrupt. */
+	bio->bi_opf &= ~REQ_POLLED;
+}
+
 /* Whether a bio is held. */
 __visible bool notrace bsk_submitting(struct bio *bio)
 {
@@ -40,12 +47,9 @@ __visible bool notrace bsk_submitting(struct bio *bio)
 	if (!sectors)
 		return false;
 	preempt_disable_notrace();
-	end_io = bsr_bio(bio, bio->bi_bdev->bd_disk, bsk_disk_sector(bio), sectors, bio->bi_end_io);
-	if ((unsigned long)end_io > (unsigned long)BSK_HELD) {
-		bio->bi_end_io = end_io;
-		/* Who polls may stop to, and a bio that is never reaped would be in flight for ever. It completes by interrupt. */
-		bio->bi_opf &= ~REQ_POLLED;
-	}
+	end_io = bsr_bio(bio->bi_end_io, bio, bsk_disk_sector(bio), sectors, bio->bi_bdev->bd_disk);
+	if ((unsigned long)end_io > (unsigned long)BSK_HELD)
+		bsk_count(bio, end_io);
 	preempt_enable_notrace();
 	return end_io == BSK_HELD;
 }
@@ -106,9 +110,13 @@ void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_
 	*end_io = bio->bi_end_io;
 }
 
-void bsk_bio_send(struct bio *bio, bio_end_io_t *end_io)
+void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io)
 {
-	bio->bi_end_io = end_io;
+	bsk_count(bio, end_io);
+}
+
+void bsk_bio_send(struct bio *bio)
+{
 	bio->bi_opf &= ~(REQ_NOWAIT | REQ_POLLED);
 	submit_bio_noacct(bio);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The module's entry and exit, which Rust implements, and what modinfo shows. One file for both modules.
+ * The module's entry and exit, which Rust implements, and what modinfo shows. One file for all modules.
  */
 #include <linux/module.h>
 #include <linux/init.h>
@@ -24,6 +24,9 @@ MODULE_DESCRIPTION("Filters above the request queue of live block devices");
 #endif
 #ifdef BSK_MODULE_blksnap
 MODULE_DESCRIPTION("Snapshots and changed block tracking of live block devices");
+#endif
+#ifdef BSK_MODULE_blkfilter_rust
+MODULE_DESCRIPTION("Example of a block layer filter in Rust");
 #endif
 MODULE_LICENSE("GPL");
 MODULE_VERSION("0.1.0");

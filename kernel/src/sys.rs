@@ -242,7 +242,8 @@ unsafe extern "C" {
         sectors: *mut u64,
         end_io: *mut *mut c_void,
     );
-    pub(crate) fn bsk_bio_send(bio: *mut c_void, end_io: *mut c_void);
+    pub(crate) fn bsk_bio_count(bio: *mut c_void, end_io: *mut c_void);
+    pub(crate) fn bsk_bio_send(bio: *mut c_void);
     pub(crate) fn bsk_preempt_off();
     pub(crate) fn bsk_preempt_on();
 
@@ -254,9 +255,13 @@ unsafe extern "C" {
     pub(crate) fn bsk_end_set(end: *const BskEnd, end_io: *mut c_void, count: *mut c_void, owner: *const c_void);
     pub(crate) fn bsk_wrap_new(wait: bool) -> *mut c_void;
     pub(crate) fn bsk_wrap_free(wrap: *mut c_void);
-    pub(crate) fn bsk_wrap_push(list: *mut *mut c_void, wrap: *mut c_void, count: *mut c_void, owner: *const c_void);
-    pub(crate) fn bsk_wrap_pop(list: *mut *mut c_void, owner: *mut *mut c_void) -> bool;
-    pub(crate) fn bsk_wrap_put(list: *mut c_void, bio: *mut c_void, end_io: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_wrap_put(
+        wrap: *mut c_void,
+        bio: *mut c_void,
+        end_io: *mut c_void,
+        count: *mut c_void,
+        owner: *const c_void,
+    ) -> *mut c_void;
     pub(crate) fn bsk_end_peel(end_io: *mut *mut c_void, private: *mut *mut c_void, owner: *mut *mut c_void) -> bool;
     pub(crate) fn bsk_bio_private(bio: *mut c_void) -> *mut c_void;
 

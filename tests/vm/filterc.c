@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A client of any filter: filterc FILTER VERB DEVICE [NUMBER]. A failing call prints the name of its errno alone on standard error and
- * exits with 1. Of the filter `sample`: stat, close MILLISECONDS, open. Of any device: zero BYTES, from its start by BLKZEROOUT.
+ * exits with 1. Of the filters `sample` and `rust`: stat. Of `sample`: close MILLISECONDS, open; of `rust`: mode NUMBER. Of any device: zero BYTES, from its start by BLKZEROOUT.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -48,6 +48,10 @@ static int run(int fd, const char *filter, const char *verb, uint64_t number)
 	}
 	if (!strcmp(verb, "close")) {
 		c.cmd = 1;
+		c.optlen = sizeof(ms);
+		c.opt = (uintptr_t)&ms;
+	} else if (!strcmp(verb, "mode")) {
+		c.cmd = 5;
 		c.optlen = sizeof(ms);
 		c.opt = (uintptr_t)&ms;
 	} else if (!strcmp(verb, "open")) {

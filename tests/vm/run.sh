@@ -57,7 +57,7 @@ remove_devices() {
 
 remove_modules() {
     local module
-    for module in blksnap blkfilter_sample blkfilter blkfilter_rival; do
+    for module in blksnap blkfilter_sample blkfilter_rust blkfilter blkfilter_rival; do
         [ ! -d /sys/module/$module ] || rmmod $module 2>/tmp/rmmod || { reason="after it: $(head -n 1 /tmp/rmmod)" && return 1; }
     done
 }

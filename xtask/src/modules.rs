@@ -43,6 +43,7 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
         "blksnap.ko",
         "blkfilter_sample.ko",
         "blkfilter_rival.ko",
+        "blkfilter_rust.ko",
     ]
     .iter()
     .all(|m| out.join(m).is_file());

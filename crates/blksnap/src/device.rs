@@ -228,7 +228,8 @@ impl BlockDevice {
                 block_count: state.block_count,
                 memory_bytes: state.memory,
             })),
-            Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(None),
+            // Invalid: other filters are attached, but not this one.
+            Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::INVAL)) => Ok(None),
             Err(error) => Err(self.filter_error("ask for the tracking of", error)),
         }
     }

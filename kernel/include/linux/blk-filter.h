@@ -24,9 +24,11 @@
  * the bio's bi_end_io is one of blkfilter's, and is put back before it is called; bi_private is left alone, but for a bio that finds
  * blkfilter's table of completions full. A driver that saves and restores either is fine.
  *
- * A disk and its partitions, or two partitions, may have attachments of their own beside each other as long as they do not overlap.
- * A bio that reaches several of them is shown to each. When one holds it, it is in flight for none; once it is sent on, all are
- * asked again, and only the one that held it is told BLKFILTER_AGAIN.
+ * Several filters may be attached to a device, and to a disk and its partitions; the same filter only where ranges do not overlap.
+ * A bio is shown to those whose range it touches in the order in which they were attached. When one holds it, it has not been shown
+ * to the ones behind; when that one sends it on, it is asked again, with BLKFILTER_AGAIN, and then the ones behind are. Those before
+ * it count the bio as in flight meanwhile: what a filter does before it lets go of a bio must not wait for a gate of theirs, as a
+ * write of its own to the same device would. Own writes of a filter are shown to the others.
  */
 #ifndef _LINUX_BLK_FILTER_H
 #define _LINUX_BLK_FILTER_H

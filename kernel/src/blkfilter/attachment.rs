@@ -4,16 +4,21 @@
 //!
 //! # Gate
 //!
-//! States: 1 open: bios are shown to the filter. 2 closed: bios wait in [`Attachment::held`]. 3 gone: detached, for good; what
-//! still comes here just goes on. 1 and 2 alternate by [`Attachment::gate_close`] and [`Attachment::gate_open`]; 3 is set by
-//! [`Attachment::gone`] when no bio is shown any more.
+//! States, which are bits of [`Attachment::state`]: 1 open: bios are shown to the filter. 2 [`CLOSED`]: bios wait in
+//! [`Attachment::held`]. 3 [`GONE`]: detached, for good; what still comes here just goes on. 1 and 2 alternate by
+//! [`Attachment::gate_close`] and [`Attachment::gate_open`]; 3 is set by [`Attachment::gone`] when no bio is shown any more.
 //!
 //! # Accounting
 //!
 //! A bio is counted before the gate is looked at, so that either it sees the gate closed, or who closed the gate sees it counted.
-//! It is counted out when it is held, by the gate or by a filter, or when it has ended. A bio that is counted for this
-//! attachment already (what is left of one that a driver split) passes as it is, even at a closed gate. How it is counted:
-//! [`Flight`].
+//! It is counted out when it is held, by this gate or by this filter, or when it has ended. A bio that is counted for this
+//! attachment already (what is left of one that a driver split; one that a later filter held) passes as it is, even at a closed gate.
+//! How it is counted: [`Flight`].
+//!
+//! # Order
+//!
+//! Several filters may be on a disk and its partitions. A bio is shown to them in the order in which they were attached. One that holds
+//! it and sends it on is asked again, and then the next ones are: those before it have let it pass, and count it until it has ended.
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,26 +26,32 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use alloc::sync::Arc;
 
 use kern::hook::atomic;
-use kern::hook::bio::{Answer, Bio, Held, Pass, Place};
+use kern::hook::bio::{Answer, Bio, Held, Place};
 use kern::hook::control::drain_wait;
 use kern::hook::dev::{Device, Disk, Extent};
 use kern::hook::flight::{Flight, Wrap};
 use kern::hook::ops::{Ops, Private};
-use kern::hook::table::{Link, Linked, Table};
+use kern::hook::table::{Link, Linked, Removed, Table};
 use kern::hook::work::Work;
 use kern::sync::Atomic;
 use kern::{Errno, Result};
 
 /// All attachments that are shown bios.
-pub(crate) static TABLE: Table<Attachment> = Table::new();
+static TABLE: Table<Attachment> = Table::new();
 
-const OPEN: u32 = 0;
+/// Bits of [`Attachment::state`]. The gate is closed.
 const CLOSED: u32 = 1;
+/// Detached, for good.
 const GONE: u32 = 2;
+/// Others are on the same disk.
+const CROWDED: u32 = 4;
+/// It is a partition's.
+const PART: u32 = 8;
 
 /// A filter on a device.
 pub(crate) struct Attachment {
-    gate: AtomicU32,
+    /// None of the bits: a bio of the disk goes the shortest way.
+    state: AtomicU32,
     disk: Disk,
     extent: Extent,
     filter: Private,
@@ -66,65 +77,101 @@ impl Linked for Attachment {
 #[inline(always)]
 pub(crate) fn pass(at: &Atomic, bio: Bio, place: &Place) -> Answer {
     let (disk, sector, sectors) = (place.disk, place.sector, place.sectors);
-    let Some(attachment) = TABLE.first(at, disk) else { return Answer::PASS };
-    if attachment.disk == disk && Table::next(at, attachment).is_none() && attachment.extent.is_whole() {
-        match attachment.usual(at, bio, (sector, sectors)) {
-            Ok(answer) => answer,
-            Err((bio, counted)) => pass_all(at, bio, disk, sector, sectors, counted),
-        }
+    let Some(attachment) = TABLE.first(at, disk).filter(|a| a.disk == disk) else {
+        return pass_some(at, bio, sector, sectors, disk);
+    };
+    match attachment.usual(at, bio, (sector, sectors), 0) {
+        Ok(answer) => answer,
+        Err((bio, counted)) => pass_all(at, bio, sector, sectors, disk, counted),
+    }
+}
+
+/// [`pass`], where a list has attachments of several disks.
+#[inline(never)]
+fn pass_some(at: &Atomic, bio: Bio, sector: u64, sectors: u64, disk: Disk) -> Answer {
+    if of_disk(at, disk).next().is_some() {
+        pass_all(at, bio, sector, sectors, disk, None)
     } else {
-        pass_some(at, bio, disk, sector, sectors)
+        Answer::PASS
     }
 }
 
-/// [`pass`], for one attachment to a partition.
+/// [`pass`], for all that is not usual: a partition, several attachments, a completion that is seen for the first time, a gate that is
+/// not open; `counted` has counted the bio already.
 #[inline(never)]
-fn pass_some(at: &Atomic, mut bio: Bio, disk: Disk, sector: u64, sectors: u64) -> Answer {
-    let Some(attachment) = TABLE.first(at, disk) else { return Answer::PASS };
-    let mut counted = None;
-    if Table::next(at, attachment).is_none() {
-        let part = attachment.extent.part(sector, sectors).filter(|_| attachment.disk == disk);
-        let Some(part) = part else { return Answer::PASS };
-        match attachment.usual(at, bio, part) {
-            Ok(answer) => return answer,
-            Err(back) => (bio, counted) = back,
-        }
-    }
-    pass_all(at, bio, disk, sector, sectors, counted)
-}
-
-/// [`pass`], for all that is not usual: several attachments, a completion that is seen for the first time, a gate that is not open; then
-/// `counted` has counted the bio already.
-#[inline(never)]
-fn pass_all(at: &Atomic, bio: Bio, disk: Disk, sector: u64, sectors: u64, counted: Option<&Flight>) -> Answer {
+fn pass_all(at: &Atomic, mut bio: Bio, sector: u64, sectors: u64, disk: Disk, counted: Option<&Flight>) -> Answer {
     if let Some(flight) = counted {
         flight.finish();
     }
-    let mut pass = Pass::new(&bio, None);
-    let bio = route(at, bio, &Place { disk, sector, sectors }, &mut pass, None);
-    pass.answer(bio)
+    if let Some(attachment) = of_disk(at, disk).next().filter(|a| a.state.load(Ordering::Relaxed) & CROWDED == 0) {
+        let Some(part) = attachment.extent.part(sector, sectors) else { return Answer::PASS };
+        match attachment.usual(at, bio, part, PART) {
+            Ok(answer) => return answer,
+            Err((back, counted)) => {
+                bio = back;
+                counted.inspect(|flight| flight.finish());
+            }
+        }
+    }
+    match route(at, bio, &Place { disk, sector, sectors }, &mut None, None) {
+        Some(_) => Answer::PASS,
+        None => Answer::HELD,
+    }
+}
+
+/// A disk's attachments, in the order in which they were attached.
+fn of_disk(at: &Atomic, disk: Disk) -> impl Iterator<Item = &Attachment> {
+    core::iter::successors(TABLE.first(at, disk), |a| Table::next(at, *a)).filter(move |a| a.disk == disk)
 }
 
 /// Shows a bio to every attachment whose range it touches, until one holds it; not to one that counts it already, nor to a filter
-/// whose completion it has. `again` is the attachment that held it before and sends it on.
-fn route(at: &Atomic, mut bio: Bio, place: &Place, pass: &mut Pass, again: Option<&Attachment>) -> Option<Bio> {
-    let mut next = TABLE.first(at, place.disk);
-    while let Some(attachment) = next {
-        if let Some(part) = attachment.extent.part(place.sector, place.sectors).filter(|_| attachment.concerns(&bio, place)) {
-            bio = attachment.offer(at, bio, pass, part, again.is_some_and(|a| ptr::eq(a, attachment)))?;
+/// whose completion it has. `again` is the attachment that held it before and sends it on: those before it count the bio, so that it
+/// goes on with the next one.
+fn route(at: &Atomic, mut bio: Bio, place: &Place, spare: &mut Option<Wrap>, again: Option<&Attachment>) -> Option<Bio> {
+    for attachment in of_disk(at, place.disk) {
+        if let Some(part) = attachment.extent.part(place.sector, place.sectors).filter(|_| attachment.concerns(&bio)) {
+            bio = attachment.offer(at, bio, spare, part, again.is_some_and(|a| ptr::eq(a, attachment)))?;
         }
-        next = Table::next(at, attachment);
     }
     Some(bio)
+}
+
+/// Adds an attachment behind those that are there. Under the lock of the control plane, as [`remove`].
+pub(crate) fn insert(attachment: &Arc<Attachment>) {
+    TABLE.insert(attachment.clone());
+    count(attachment.disk);
+}
+
+/// Takes an attachment off the table, if it is there. Under the lock of the control plane.
+pub(crate) fn remove(attachment: &Arc<Attachment>) -> Option<Removed<Attachment>> {
+    let removed = TABLE.remove(attachment);
+    count(attachment.disk);
+    removed
+}
+
+/// Tells the attachments of a disk whether there are several. A bio that is on its way past one that was just added is like one begun
+/// before: whoever attaches waits for those.
+fn count(disk: Disk) {
+    atomic(|at| {
+        let alone = of_disk(at, disk).count() == 1;
+        for attachment in of_disk(at, disk) {
+            if alone {
+                attachment.state.fetch_and(!CROWDED, Ordering::SeqCst);
+            } else {
+                attachment.state.fetch_or(CROWDED, Ordering::SeqCst);
+            }
+        }
+    });
 }
 
 impl Attachment {
     /// Not shown anything yet. Sleeps.
     pub(crate) fn new(device: &Device, ops: Ops) -> Result<Arc<Attachment>> {
+        let extent = device.extent();
         let attachment = kern::alloc::try_arc(Attachment {
-            gate: AtomicU32::new(OPEN),
+            state: AtomicU32::new(if extent.is_whole() { 0 } else { PART }),
             disk: device.disk(),
-            extent: device.extent(),
+            extent,
             filter: ops.private(),
             flight: Flight::new()?,
             held: Held::new(),
@@ -151,52 +198,53 @@ impl Attachment {
         self.extent.meets(&device.extent())
     }
 
-    /// A bio that concerns nobody else, and whose completion was seen before. It comes back when it is not of that kind, and when the
-    /// gate is not open; then it is counted.
+    /// A bio that concerns nobody else, and whose completion was seen before. It comes back when it is not of that kind, and when there is
+    /// something in the way but the bits of `but`, of those that [`Attachment::state`] has; then it is counted.
     #[inline(always)]
-    fn usual(&self, at: &Atomic, bio: Bio, part: (u64, u64)) -> core::result::Result<Answer, (Bio, Option<&Flight>)> {
+    fn usual(&self, at: &Atomic, bio: Bio, part: (u64, u64), but: u32) -> core::result::Result<Answer, (Bio, Option<&Flight>)> {
         let Some(end) = self.flight.usual(&bio) else { return Err((bio, None)) };
         self.flight.start();
-        if self.gate.load(Ordering::Acquire) == OPEN {
+        if self.state.load(Ordering::Acquire) & !but == 0 {
             return Ok(bio.show_only(at, &self.filter, part, end));
         }
         Err((bio, Some(&self.flight)))
     }
 
-    fn concerns(&self, bio: &Bio, place: &Place) -> bool {
-        self.disk == place.disk && !(bio.is_counted() && bio.is_counted_in(&self.flight)) && !self.filter.is_own(bio.origin())
+    /// Whether it is to be shown this bio.
+    fn concerns(&self, bio: &Bio) -> bool {
+        !(bio.is_counted() && bio.is_counted_in(&self.flight)) && !self.filter.is_own(bio.origin())
     }
 
     /// What becomes of a bio: it comes back, counted, or it is held.
-    fn offer(&self, at: &Atomic, bio: Bio, pass: &mut Pass, part: (u64, u64), again: bool) -> Option<Bio> {
-        let Some(seat) = self.flight.seat(&bio, pass) else {
-            self.hold(bio, pass);
+    fn offer(&self, at: &Atomic, bio: Bio, spare: &mut Option<Wrap>, part: (u64, u64), again: bool) -> Option<Bio> {
+        let Some(seat) = self.flight.seat(&bio, spare) else {
+            self.hold(bio);
             return None;
         };
         self.flight.start();
-        if self.gate.load(Ordering::Acquire) != OPEN {
-            return self.at_gate(bio, pass);
+        if self.state.load(Ordering::Acquire) & (CLOSED | GONE) != 0 {
+            return self.at_gate(bio);
         }
-        bio.show(at, pass, &self.filter, part, again, &self.flight, seat)
+        bio.show(at, &self.filter, part, again, &self.flight, seat)
     }
 
     /// The gate is not open for a bio that is counted.
     #[cold]
-    fn at_gate(&self, bio: Bio, pass: &mut Pass) -> Option<Bio> {
+    fn at_gate(&self, bio: Bio) -> Option<Bio> {
         self.flight.finish();
-        if self.gate.load(Ordering::Acquire) == GONE {
+        if self.state.load(Ordering::Acquire) & GONE != 0 {
             return Some(bio);
         }
-        self.hold(bio, pass);
+        self.hold(bio);
         None
     }
 
-    /// The bio waits for the gate, or for memory. Other attachments on this disk that were shown it before will be shown it again.
+    /// The bio waits for the gate, or for memory. Attachments that were shown it before count it meanwhile.
     #[cold]
-    fn hold(&self, bio: Bio, pass: &mut Pass) {
-        self.held.push(bio, pass);
+    fn hold(&self, bio: Bio) {
+        self.held.push(bio);
         // Whoever opened the gate meanwhile may have looked at the list before.
-        if self.gate.load(Ordering::SeqCst) != CLOSED {
+        if self.state.load(Ordering::SeqCst) & (CLOSED | GONE) != CLOSED {
             self.work.queue(self);
         }
     }
@@ -215,15 +263,15 @@ impl Attachment {
 
     fn send(&self, mut bio: Bio, again: bool) {
         let place = bio.place();
-        let mut pass = Pass::new(&bio, Wrap::wait());
-        if let Some(bio) = atomic(|at| route(at, bio, &place, &mut pass, again.then_some(self))) {
-            pass.close(bio).send();
+        let mut spare = Wrap::wait();
+        if let Some(bio) = atomic(|at| route(at, bio, &place, &mut spare, again.then_some(self))) {
+            bio.send();
         }
     }
 
     /// Bios that arrive from now on wait.
     pub(crate) fn gate_close(&self) {
-        let _ = self.gate.compare_exchange(OPEN, CLOSED, Ordering::SeqCst, Ordering::SeqCst);
+        self.state.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     /// Waits until no bio is in flight, at a closed gate. Sleeps.
@@ -237,7 +285,7 @@ impl Attachment {
 
     /// Bios that waited go on.
     pub(crate) fn gate_open(&self) {
-        if self.gate.compare_exchange(CLOSED, OPEN, Ordering::SeqCst, Ordering::SeqCst).is_ok() && !self.held.is_empty() {
+        if self.state.fetch_and(!CLOSED, Ordering::SeqCst) & CLOSED != 0 && !self.held.is_empty() {
             self.work.queue(self);
         }
     }
@@ -249,7 +297,7 @@ impl Attachment {
 
     /// Detached: no bio is shown to the filter any more, and none will be.
     pub(crate) fn gone(&self) {
-        self.gate.store(GONE, Ordering::SeqCst);
+        self.state.fetch_or(GONE, Ordering::SeqCst);
     }
 
     /// Queues the worker, which ends in [`crate::registry::work`].

@@ -24,7 +24,7 @@ use kern::hook::{module_hold, module_release};
 use kern::vec::TryPush;
 use kern::{pr_info, pr_warn, Errno, Result};
 
-use crate::attachment::{Attachment, TABLE};
+use crate::attachment::{self, Attachment};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -61,8 +61,8 @@ const DRAIN_MS: u32 = 2000;
 const SETTLE_MS: u32 = 5000;
 
 impl Registry {
-    fn of_device(&mut self, device: &Device) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|e| e.attachment.device() == device)
+    fn of_device<'a>(&'a mut self, device: &'a Device) -> impl Iterator<Item = &'a mut Entry> {
+        self.entries.iter_mut().filter(move |e| e.attachment.device() == device)
     }
 
     fn of(&mut self, attachment: &Arc<Attachment>) -> Option<&mut Entry> {
@@ -95,10 +95,10 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     let filter = registry.filters.iter().find(|f| f.ops.name() == name && !f.leaving).ok_or(Errno::ENOENT)?;
     let ops = filter.ops;
     let _hold = ops.hold()?;
-    if let Some(entry) = registry.of_device(device) {
-        return Err(if entry.attachment.filter().ops() == ops { Errno::EALREADY } else { Errno::EBUSY });
+    if registry.of_device(device).any(|e| e.attachment.filter().ops() == ops) {
+        return Err(Errno::EALREADY);
     }
-    suits(&registry, device, is_leg)?;
+    suits(&registry, device, ops, is_leg)?;
 
     let attachment = Attachment::new(device, ops)?;
     let entry = Entry { attachment: attachment.clone(), phase: Phase::New, users: 0, by_worker: false, removed: None };
@@ -113,7 +113,7 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     }
 
     let registry = REGISTRY.lock();
-    TABLE.insert(attachment.clone());
+    attachment::insert(&attachment);
     drop(registry);
     if device.is_untold() {
         pr_warn!("{device}: writes begun before the attach cannot be waited for, as the driver does not say how many there are (queue/iostats)");
@@ -145,7 +145,7 @@ fn settle(attachment: &Attachment) -> bool {
 }
 
 /// Whether a filter can do its work on a device. The log says why not.
-fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
+fn suits(registry: &Registry, device: &Device, ops: Ops, is_leg: bool) -> Result {
     let refuse = |error: Errno, why: &str| {
         pr_warn!("cannot attach to {device}: {why}");
         Err(error)
@@ -153,8 +153,8 @@ fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
     if device.is_dying() {
         return Err(Errno::ENODEV);
     }
-    if registry.entries.iter().any(|e| e.attachment.overlaps(device)) {
-        return refuse(Errno::EBUSY, "a filter is attached to an overlapping part of the disk");
+    if registry.entries.iter().any(|e| e.attachment.filter().ops() == ops && e.attachment.overlaps(device)) {
+        return refuse(Errno::EBUSY, "the filter is attached to an overlapping part of the disk");
     }
     if is_leg {
         let why = "an active device (LVM, device-mapper, RAID, bcache) is made of it, or of a partition; attach to that one";
@@ -173,10 +173,8 @@ fn suits(registry: &Registry, device: &Device, is_leg: bool) -> Result {
 /// `EINVAL`: another one is. Sleeps.
 fn with_live<R>(device: &Device, name: &[u8], f: impl FnOnce(&Arc<Attachment>) -> Result<R>) -> Result<R> {
     let mut registry = REGISTRY.lock();
-    let entry = registry.of_device(device).ok_or(Errno::ENOENT)?;
-    if entry.attachment.filter().ops().name() != name {
-        return Err(Errno::EINVAL);
-    }
+    let others = if registry.of_device(device).next().is_some() { Errno::EINVAL } else { Errno::ENOENT };
+    let entry = registry.of_device(device).find(|e| e.attachment.filter().ops().name() == name).ok_or(others)?;
     match entry.phase {
         Phase::New => return Err(Errno::EBUSY),
         Phase::Leaving => return Err(Errno::ENOENT),
@@ -239,14 +237,12 @@ pub(crate) fn leave_all(which: impl Fn(&Attachment) -> bool) {
 /// A partition's device was removed. It cannot be waited for here: bios are not shown any more at once, the rest is the worker's.
 pub(crate) fn part_gone(device: &Device) {
     let mut registry = REGISTRY.lock();
-    if let Some(entry) = registry.of_device(device).filter(|e| e.phase == Phase::Live) {
+    for entry in registry.of_device(device).filter(|e| e.phase == Phase::Live) {
         entry.phase = Phase::Leaving;
         entry.by_worker = true;
-        let attachment = entry.attachment.clone();
-        attachment.filter().leaving();
-        entry.removed = TABLE.remove(&attachment);
-        drop(registry);
-        attachment.queue();
+        entry.attachment.filter().leaving();
+        entry.removed = attachment::remove(&entry.attachment);
+        entry.attachment.queue();
     }
 }
 
@@ -261,7 +257,7 @@ fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachment>) {
     let blind = registry.of(attachment).and_then(|e| e.removed.take());
     let removed = blind.or_else(|| {
         attachment.filter().leaving();
-        TABLE.remove(attachment)
+        attachment::remove(attachment)
     });
     drop(registry);
 

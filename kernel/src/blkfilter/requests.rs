@@ -8,8 +8,8 @@
 //! | `EFAULT` | the argument cannot be read or written |
 //! | `ENODEV` | the disk is gone or going |
 //! | `ENOENT` | attach: no such filter; detach, ctl: no filter is attached |
-//! | `EALREADY`, `EBUSY` | attach: this, or another filter is attached |
-//! | `EINVAL` | detach, ctl: another filter is attached |
+//! | `EALREADY` | attach: this filter is attached |
+//! | `EINVAL` | detach, ctl: other filters are attached, but not this one |
 //!
 //! All others are the filter's own.
 

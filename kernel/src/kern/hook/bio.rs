@@ -7,16 +7,15 @@
 //!
 //! # Completion
 //!
-//! Being counted gives a bio another completion ([`super::flight`]). That is written into the bio last, when all have let it pass;
-//! until then [`Bio`] has it beside the bio, and [`Pass`] what to undo when somebody holds it after all. A bio that is held is in
-//! flight for nobody who was shown it before; they will be shown it again.
+//! Each filter that lets a bio pass counts it, which gives it another completion ([`super::flight`]) before the next filter is shown it.
+//! So a filter that holds a bio holds one that those before it count as in flight, whatever becomes of it.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::dev::Disk;
-use super::flight::{End, Flight, Seat, Wrap};
+use super::flight::{End, Flight, Seat};
 use super::ops::Private;
 use crate::sync::Atomic;
 use crate::sys;
@@ -30,58 +29,6 @@ pub struct Bio {
 
 // SAFETY: a bio is not tied to a thread.
 unsafe impl Send for Bio {}
-
-/// One bio being shown to all who are concerned.
-pub struct Pass {
-    /// The completion that is written in the bio.
-    first: *mut c_void,
-    /// Memory that it will be counted off by, a list of the shim's.
-    wraps: *mut c_void,
-    /// Memory for that, if there is any already.
-    pub(super) spare: Option<Wrap>,
-}
-
-impl Pass {
-    /// Before the bio was shown to anybody.
-    #[inline]
-    pub fn new(bio: &Bio, spare: Option<Wrap>) -> Pass {
-        Pass { first: bio.end, wraps: ptr::null_mut(), spare }
-    }
-
-    /// The bio has passed, with the completion it is to go on with.
-    pub fn close(self, bio: Bio) -> Bio {
-        // SAFETY: the bio is ours, and so is the list.
-        let end = unsafe { sys::bsk_wrap_put(self.wraps, bio.raw.as_ptr(), bio.end) };
-        Bio { raw: bio.raw, end }
-    }
-
-    /// [`Pass::close`], for the hook.
-    pub fn answer(self, bio: Option<Bio>) -> Answer {
-        let Some(bio) = bio else { return Answer::HELD };
-        let (first, end) = (self.first, self.close(bio).end);
-        if end == first {
-            Answer::PASS
-        } else {
-            Answer(end)
-        }
-    }
-
-    /// The bio does not go on: takes it off the counts that were to be written into it; `end` is what it would have gone on with.
-    #[cold]
-    fn uncount(&mut self, mut end: *mut c_void) {
-        let (mut private, mut owner) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the list is ours.
-        while unsafe { sys::bsk_wrap_pop(&mut self.wraps, &mut owner) } {
-            // SAFETY: a flight stays until what is counted in it has ended.
-            unsafe { &*owner.cast::<Flight>() }.finish();
-        }
-        // SAFETY: while the bio is counted the entries that its completions lead to do not change. Between these two there are no others.
-        while end != self.first && unsafe { sys::bsk_end_peel(&mut end, &mut private, &mut owner) } {
-            // SAFETY: as above.
-            unsafe { &*owner.cast::<Flight>() }.finish();
-        }
-    }
-}
 
 /// Where a bio goes: sectors of a disk.
 pub struct Place {
@@ -105,7 +52,7 @@ impl Place {
 pub struct Answer(*mut c_void);
 
 impl Answer {
-    /// The bio goes on as it is: `BSK_PASS`.
+    /// The bio goes on, with the completion that it has: `BSK_PASS`.
     pub const PASS: Answer = Answer(ptr::null_mut());
     /// Somebody holds the bio: `BSK_HELD`.
     pub const HELD: Answer = Answer(ptr::without_provenance_mut(1));
@@ -142,35 +89,28 @@ impl Bio {
     /// Sends it on. The hook lets it pass, as it is counted for all who were asked. Sleeps.
     pub fn send(self) {
         // SAFETY: the bio is ours and is given up.
-        unsafe { sys::bsk_bio_send(self.raw.as_ptr(), self.end) }
+        unsafe { sys::bsk_bio_send(self.raw.as_ptr()) }
     }
 
     /// Shows it to a filter, which may keep it. If it does not, the bio comes back, to be counted off `flight` by `seat` when it ends; else
     /// it is counted off now. `part` is the first sector and the number of sectors, `again` says that the filter held it before.
-    pub fn show(
-        self,
-        at: &Atomic,
-        pass: &mut Pass,
-        to: &Private,
-        part: (u64, u64),
-        again: bool,
-        flight: &Flight,
-        seat: Seat,
-    ) -> Option<Bio> {
-        if to.submit(at, self.raw, part.0, part.1, again) {
+    pub fn show(self, at: &Atomic, to: &Private, part: (u64, u64), again: bool, flight: &Flight, seat: Seat) -> Option<Bio> {
+        let raw = self.raw;
+        if to.submit(at, raw, part.0, part.1, again) {
             // It is the filter's: from here on only what is beside the bio may be looked at.
             flight.finish();
-            pass.uncount(self.end);
             return None;
         }
-        match seat {
-            Seat::End(end) => Some(Bio { raw: self.raw, end: end.own() }),
-            Seat::Wrap(wrap) => {
-                // SAFETY: the wrap is fresh, and goes on our own list.
-                unsafe { sys::bsk_wrap_push(&mut pass.wraps, wrap.into_raw(), flight.count(), flight.name()) };
-                Some(self)
-            }
-        }
+        let end = match seat {
+            Seat::End(end) => end.own(),
+            // SAFETY: the bio is ours, and the wrap is fresh and given up.
+            Seat::Wrap(wrap) => unsafe {
+                sys::bsk_wrap_put(wrap.into_raw(), raw.as_ptr(), self.end, flight.count(), flight.name())
+            },
+        };
+        // SAFETY: the bio is ours.
+        unsafe { sys::bsk_bio_count(raw.as_ptr(), end) };
+        Some(Bio { raw, end })
     }
 
     /// [`Bio::show`] where nobody else is concerned.
@@ -199,7 +139,7 @@ impl Bio {
     /// Whether it is counted in `flight`.
     #[cold]
     pub fn is_counted_in(&self, flight: &Flight) -> bool {
-        flight.knows(self.end) || self.peel(|owner| owner == flight.name()).1
+        self.peel(|owner| owner == flight.name()).1
     }
 
     /// The completion it was submitted with.
@@ -237,9 +177,8 @@ impl Held {
         Held(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Adds one whose way ends here for now: it is not in flight for anybody meanwhile. A full barrier.
-    pub fn push(&self, bio: Bio, pass: &mut Pass) {
-        pass.uncount(bio.end);
+    /// Adds one whose way ends here for now. A full barrier.
+    pub fn push(&self, bio: Bio) {
         // SAFETY: the bio is ours and is given up; the list is changed by the shim's atomic operations only.
         unsafe { sys::bsk_held_push(self.0.as_ptr(), bio.raw.as_ptr()) }
     }

@@ -24,7 +24,7 @@ use crate::sync::Atomic;
 /// # Safety
 /// See the module; preemption is off.
 #[inline(always)]
-pub unsafe fn bio<H: Hooks>(bio: *mut c_void, disk: *mut c_void, sector: u64, sectors: u64, end_io: *mut c_void) -> *mut c_void {
+pub unsafe fn bio<H: Hooks>(end_io: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, disk: *mut c_void) -> *mut c_void {
     // SAFETY: preemption is off; the bio is there, and its submitter's, who waits for the answer.
     let (at, bio) = unsafe { (Atomic::assume(), Bio::from_raw(NonNull::new_unchecked(bio), end_io)) };
     let place = Place { disk: Disk::of(disk), sector, sectors };
@@ -127,7 +127,7 @@ pub unsafe fn put<H: Hooks>(device: *mut c_void) {
 macro_rules! hooks {
     ($type:ty) => {
         $crate::hooks! { @ $type,
-            bsr_bio = bio(bio: *mut c_void, disk: *mut c_void, sector: u64, sectors: u64, end_io: *mut c_void) -> *mut c_void;
+            bsr_bio = bio(end_io: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, disk: *mut c_void) -> *mut c_void;
             bsr_work = work(ctx: *mut c_void) -> ();
             bsr_ioctl = ioctl(bdev: *mut c_void, cmd: u32, arg: u64) -> c_long;
             bsr_disk_gone = disk_gone(disk: *mut c_void) -> ();

@@ -24,16 +24,13 @@ use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use super::bio::{Bio, Pass};
+use super::bio::Bio;
 use super::control::drain_wake;
 use crate::errno::{Errno, Result};
 use crate::sys::{self, BskEnd, BSK_ENDS};
 
-/// Completions that one attachment finds without memory for each bio.
+/// Completions that one attachment finds without memory for each bio; and as many of bios that others count already.
 const KNOWN: usize = 16;
-
-/// The same, of bios that others count already.
-const NESTED: usize = 8;
 
 /// Which entries of the table are in use.
 static TAKEN: [AtomicU64; BSK_ENDS / 64] = [const { AtomicU64::new(0) }; BSK_ENDS / 64];
@@ -47,7 +44,7 @@ pub struct Flight {
     /// Entries for completions of others, each at its hash or in the next places. So a bio found here is counted by nobody.
     known: [AtomicPtr<BskEnd>; KNOWN],
     /// Entries for our own completions.
-    nested: [AtomicPtr<BskEnd>; NESTED],
+    nested: [AtomicPtr<BskEnd>; KNOWN],
 }
 
 /// Functions begin at multiples of 16.
@@ -101,7 +98,7 @@ impl Flight {
         // SAFETY: process context, as this function demands.
         let count = NonNull::new(unsafe { sys::bsk_count_new() }).ok_or(Errno::ENOMEM)?;
         let none = || AtomicPtr::new(ptr::null_mut());
-        Ok(Flight { count, known: [(); KNOWN].map(|()| none()), nested: [(); NESTED].map(|()| none()) })
+        Ok(Flight { count, known: [(); KNOWN].map(|()| none()), nested: [(); KNOWN].map(|()| none()) })
     }
 
     /// Counts one that starts.
@@ -150,11 +147,11 @@ impl Flight {
         (end.end_io.load(Ordering::Relaxed) == end_io).then(|| unsafe { End::of(end) })
     }
 
-    /// How a bio will be counted off. `None`: there is no memory.
-    pub fn seat(&self, bio: &Bio, pass: &mut Pass) -> Option<Seat> {
+    /// How a bio will be counted off. `spare` is memory for that, if there is any already. `None`: there is no memory.
+    pub fn seat(&self, bio: &Bio, spare: &mut Option<Wrap>) -> Option<Seat> {
         let end_io = bio.end();
         let end = if bio.is_counted() {
-            self.find(&self.nested, 0, end_io)
+            self.find(&self.nested, hash(end_io), end_io)
         } else if end_io.is_null() {
             // For memory, which looks whether there is one to call.
             None
@@ -165,7 +162,7 @@ impl Flight {
             return end.map(Seat::End);
         }
         SCARCE.store(true, Ordering::Relaxed);
-        pass.spare.take().or_else(Wrap::try_new).map(Seat::Wrap)
+        spare.take().or_else(Wrap::try_new).map(Seat::Wrap)
     }
 
     /// The entry for a completion, claimed if there is none yet, in a list that is searched from `from` on.
@@ -189,12 +186,6 @@ impl Flight {
             }
         }
         None
-    }
-
-    /// Whether one of our entries has this completion.
-    pub(super) fn knows(&self, own: *mut c_void) -> bool {
-        // SAFETY: what is known is an entry of the table.
-        self.entries().any(|place| unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(|end| end.own == own))
     }
 
     fn entries(&self) -> impl Iterator<Item = &AtomicPtr<BskEnd>> {

@@ -86,11 +86,15 @@ impl<T: Linked> Table<T> {
         unsafe { element.link().0.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Adds an element. Under the lock.
+    /// Adds an element behind all others of its list. Under the lock.
     pub fn insert(&self, element: Arc<T>) {
-        let list = self.list(element.disk());
-        element.link().0.store(list.load(Ordering::Relaxed), Ordering::Relaxed);
-        list.store(Arc::into_raw(element).cast_mut(), Ordering::Release);
+        element.link().0.store(ptr::null_mut(), Ordering::Relaxed);
+        let mut place = self.list(element.disk());
+        // SAFETY: elements of the list are alive; the lock keeps it from changing.
+        while let Some(other) = unsafe { place.load(Ordering::Relaxed).as_ref() } {
+            place = &other.link().0;
+        }
+        place.store(Arc::into_raw(element).cast_mut(), Ordering::Release);
     }
 
     /// Removes an element, if it is there. Under the lock.
