@@ -54,8 +54,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a range that ends within a tracking block is rounded down",
         &[(
             MARKS,
-            "sector + (sectors - 1)",
-            "sector + sectors.saturating_sub(2)",
+            "sector.wrapping_add(sectors).wrapping_sub(1)",
+            "sector.wrapping_add(sectors.saturating_sub(2))",
         )],
     ),
     mutant(
