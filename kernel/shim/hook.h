@@ -28,7 +28,11 @@ void bsk_on_submit(void);		/* what ftrace calls */
 void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io);	/* atomic; where it goes, on the disk */
 void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a completion that counts it off */
 void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on; may wait and poll are cleared */
-void bsk_preempt_off(void);		/* atomic */
+
+/* ---- hook_after.c: what a filter has called when it holds a bio ---- */
+void bsk_after_held(void);		/* preemption is off, and on afterwards; sleeps then */
+void bsk_after_grace(void);		/* sleeps; whoever was in such a function has left it */
+void bsk_preempt_off(void);		/* atomic; no such call may be asked for meanwhile */
 void bsk_preempt_on(void);
 
 /* ---- hook_ends.c: a bio's completion, to count it off ---- */

@@ -48,10 +48,14 @@ __visible bool notrace bsk_submitting(struct bio *bio)
 		return false;
 	preempt_disable_notrace();
 	end_io = bsr_bio(bio->bi_end_io, bio, bsk_disk_sector(bio), sectors, bio->bi_bdev->bd_disk);
-	if ((unsigned long)end_io > (unsigned long)BSK_HELD)
+	if (unlikely(end_io == BSK_HELD)) {
+		bsk_after_held();
+		return true;
+	}
+	if (end_io)
 		bsk_count(bio, end_io);
 	preempt_enable_notrace();
-	return end_io == BSK_HELD;
+	return false;
 }
 
 /* For the assembler, which knows no structures. */
@@ -119,14 +123,4 @@ void bsk_bio_send(struct bio *bio)
 {
 	bio->bi_opf &= ~(REQ_NOWAIT | REQ_POLLED);
 	submit_bio_noacct(bio);
-}
-
-void bsk_preempt_off(void)
-{
-	preempt_disable();
-}
-
-void bsk_preempt_on(void)
-{
-	preempt_enable();
 }

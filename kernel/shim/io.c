@@ -7,6 +7,7 @@
  * itself. It tries again after the next completion.
  */
 #include <linux/bio.h>
+#include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
 #include <linux/completion.h>
 #include <linux/rcupdate.h>
@@ -50,6 +51,17 @@ static void bsk_io_end(struct bio *bio)
 	rcu_read_unlock();
 }
 
+/*
+ * Copies are made for all who wait for them, often by one who writes himself: they are not to wait for the limits of his control group.
+ */
+static void bsk_io_of_nobody(struct bio *bio)
+{
+#ifdef CONFIG_BLK_CGROUP
+	if (bio_blkcg_css(bio) != blkcg_root_css)
+		bio_associate_blkg_from_css(bio, blkcg_root_css);
+#endif
+}
+
 struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs, bool wait)
 {
 	struct bio *bio = bio_alloc_bioset(bdev, vecs, write ? REQ_OP_WRITE : REQ_OP_READ,
@@ -64,6 +76,7 @@ struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vec
 	io->b = 0;
 	bio->bi_iter.bi_sector = sector;
 	bio->bi_end_io = bsk_io_end;
+	bsk_io_of_nobody(bio);
 	return io;
 }
 

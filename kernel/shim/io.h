@@ -15,6 +15,7 @@ struct bsk_worker {
 	void *ctx;
 	bool live;
 	atomic_t state;
+	atomic_t here;		/* how many are in bsk_worker_here: one runs, others may be on their way out */
 	struct bio *list[2];
 	struct llist_head done;
 };

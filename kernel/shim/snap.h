@@ -52,7 +52,10 @@ void bsk_worker_kick(struct bsk_worker *w);		/* A */
 void bsk_worker_kick_in(struct bsk_worker *w, u32 ms);	/* A */
 void bsk_worker_stop(struct bsk_worker *w, bool kicked);	/* P: waits for a running one; kicked: others may kick it at this moment */
 void bsk_worker_free(struct bsk_worker *w);		/* P */
+/* P: runs rounds on this thread until one says that nothing is left, but not many; what is left then runs soon. false: it runs already. */
+bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx));
 void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
+void bsk_worker_put(struct bsk_worker *w, u32 list, struct bio *bio);	/* A: to be followed by a kick, or a round here */
 struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */
 bool bsk_worker_empty(struct bsk_worker *w);		/* A: nothing on any list */
 struct bio *bsk_bio_next(struct bio *bio);		/* unlinks and returns the next */

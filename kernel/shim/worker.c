@@ -9,6 +9,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/version.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 #include "io.h"
 #include "snap.h"
@@ -102,6 +103,51 @@ void bsk_worker_kick(struct bsk_worker *w)
 	rcu_read_unlock();
 }
 
+/* Many rounds are others' work; the work queue has time for that. */
+#define BSK_ROUNDS	4
+
+static bool bsk_worker_begin(struct bsk_worker *w)
+{
+	bool mine;
+
+	/* The read side: see bsk_worker_stop. */
+	rcu_read_lock();
+	mine = smp_load_acquire(&w->live) && atomic_cmpxchg(&w->state, IDLE, RUNNING) == IDLE;
+	if (mine)
+		atomic_inc(&w->here);
+	rcu_read_unlock();
+	return mine;
+}
+
+bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx))
+{
+	atomic_t *here;
+	int i;
+
+	if (!bsk_worker_begin(w))
+		return false;
+	for (i = 0; i < BSK_ROUNDS; i++) {
+		/* A kick from here on is for a round after this one. */
+		atomic_set(&w->state, RUNNING);
+		smp_mb();	/* pairs with bsk_worker_kick */
+		if (round(w->ctx) && atomic_cmpxchg(&w->state, RUNNING, IDLE) == RUNNING)
+			goto out;
+	}
+	atomic_set(&w->state, QUEUED);
+	rcu_read_lock();
+	if (smp_load_acquire(&w->live))
+		queue_work(w->wq, &w->work);
+	else
+		atomic_set(&w->state, IDLE);
+	rcu_read_unlock();
+out:
+	/* After it, w may be gone: of the wake-up only the address counts. */
+	here = &w->here;
+	atomic_dec_return_release(here);
+	wake_up_var(here);
+	return true;
+}
+
 void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
 {
 	rcu_read_lock();
@@ -120,6 +166,7 @@ void bsk_worker_stop(struct bsk_worker *w, bool kicked)
 	smp_store_release(&w->live, false);
 	if (kicked)
 		synchronize_rcu_expedited();
+	wait_var_event(&w->here, !atomic_read_acquire(&w->here));
 	/* Each may queue the other once; nothing new comes as it is not live. */
 	cancel_delayed_work_sync(&w->later);
 	cancel_work_sync(&w->work);
@@ -131,13 +178,18 @@ void bsk_worker_free(struct bsk_worker *w)
 	kfree(w);
 }
 
-void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio)
+void bsk_worker_put(struct bsk_worker *w, u32 list, struct bio *bio)
 {
 	struct bio *first = READ_ONCE(w->list[list & 1]);
 
 	do {
 		bio->bi_next = first;
 	} while (!try_cmpxchg(&w->list[list & 1], &first, bio));
+}
+
+void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio)
+{
+	bsk_worker_put(w, list, bio);
 	bsk_worker_kick(w);
 }
 

@@ -36,6 +36,7 @@ unsafe extern "C" {
     pub(crate) fn blkfilter_gate_open(fdev: *mut c_void);
     pub(crate) fn blkfilter_dev_get(fdev: *mut c_void);
     pub(crate) fn blkfilter_dev_put(fdev: *mut c_void);
+    pub(crate) fn blkfilter_after(bio: *mut c_void, call: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) -> bool;
 }
 
 // ---- snap.h: what blksnap.ko needs ----
@@ -82,7 +83,9 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_kick_in(w: *mut c_void, ms: u32);
     pub(crate) fn bsk_worker_stop(w: *mut c_void, kicked: bool);
     pub(crate) fn bsk_worker_free(w: *mut c_void);
+    pub(crate) fn bsk_worker_here(w: *mut c_void, round: unsafe extern "C" fn(*mut c_void) -> bool) -> bool;
     pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);
+    pub(crate) fn bsk_worker_put(w: *mut c_void, list: u32, bio: *mut c_void);
     pub(crate) fn bsk_worker_take(w: *mut c_void, list: u32) -> *mut c_void;
     pub(crate) fn bsk_worker_empty(w: *mut c_void) -> bool;
     pub(crate) fn bsk_bio_next(bio: *mut c_void) -> *mut c_void;
@@ -289,6 +292,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_count_sum(count: *mut c_void) -> u64;
     pub(crate) fn bsk_grace();
     pub(crate) fn bsk_grace_tasks();
+    pub(crate) fn bsk_after_grace();
 
     // hook_gone.c
     pub(crate) fn bsk_disk_dying(disk: *mut c_void) -> bool;

@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kern::hook::control::{drain_wait, grace, grace_tasks, Control, Guard};
+use kern::hook::control::{drain_wait, grace, grace_after, grace_tasks, Control, Guard};
 use kern::hook::dev::{Caller, Device};
 use kern::hook::ops::Ops;
 use kern::hook::table::Removed;
@@ -85,6 +85,7 @@ pub(crate) fn unregister(ops: Ops) {
         filter.leaving = true;
     }
     leave_all(|a| a.filter().ops() == ops);
+    grace_after();
     REGISTRY.lock().filters.retain(|f| f.ops != ops);
 }
 

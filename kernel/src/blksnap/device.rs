@@ -119,10 +119,10 @@ impl Device {
     fn copy_on_write(&self, at: &Atomic, layer: &Layer, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
         if bio.op() != Op::Discard {
             self.mark(at, sector, sectors);
-            return layer.check(bio, sector, sectors);
+            return layer.check(at, bio, sector, sectors);
         }
         // A discard that is held will be dropped, and changes nothing.
-        layer.check(bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
+        layer.check(at, bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
     }
 
     /// Its snapshots' chain, which may have failed.

@@ -115,6 +115,29 @@ impl Drop for Attachment {
     }
 }
 
+/// What is done for a bio that is held, in its submitter's context.
+pub trait After: Send + Sync + 'static {
+    /// May sleep as submitting does, and is not to wait for anything else. The filter may be detached already.
+    fn after(self: Arc<Self>);
+}
+
+/// Inside of [`Filter::submit`], for a bio that is about to be held: [`After::after`] is called as soon as its submitter may sleep, and
+/// before it goes on. `false`: it will not be, and a worker has to; see `blkfilter_after()`. Atomic.
+pub fn after<T: After>(_at: &Atomic, bio: &Bio, what: &Arc<T>) -> bool {
+    unsafe extern "C" fn call<T: After>(what: *mut c_void) {
+        // SAFETY: the reference that was given up below, once.
+        T::after(unsafe { Arc::from_raw(what.cast::<T>()) });
+    }
+    let raw = Arc::into_raw(what.clone());
+    // SAFETY: inside of `submit`, with preemption off; the bio is there; the reference is for the one call.
+    let asked = unsafe { sys::blkfilter_after(bio.raw(), call::<T>, raw.cast_mut().cast()) };
+    if !asked {
+        // SAFETY: given up above, and nobody took it. Not the last one: `what` is another.
+        drop(unsafe { Arc::from_raw(raw) });
+    }
+    asked
+}
+
 /// The filter `F` is known by its name while this lives. One a module.
 pub struct Registration<F: Filter>(PhantomData<F>);
 

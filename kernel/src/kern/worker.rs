@@ -23,6 +23,11 @@ use crate::sys;
 pub trait Work<const N: u8 = 0>: Send + Sync + 'static {
     /// Runs in process context, on one thread at a time; never waits for a page to be written by ourselves.
     fn run(&self);
+
+    /// A part of it on another's thread, for [`Worker::here`]: one look at what there is, without waiting for locks. Whether nothing is left.
+    fn round_here(&self) -> bool {
+        false
+    }
 }
 
 /// Which queue a worker runs on.
@@ -114,6 +119,26 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
             // SAFETY: from into_raw in `start`; the swap makes sure that it is given back once.
             drop(unsafe { Arc::from_raw(ptr) });
         }
+    }
+
+    /// Deals with what there is on the caller's thread, if nobody else does at the moment; what is left of it, and what came in
+    /// meanwhile, soon after. Sleeps as [`Work::round_here`] does.
+    pub fn here(&self) {
+        unsafe extern "C" fn round<T: Work<N>, const N: u8>(ctx: *mut c_void) -> bool {
+            // SAFETY: as in `run`; `stop` waits for us as well.
+            let owner = unsafe { &*ctx.cast_const().cast::<T>() };
+            owner.round_here()
+        }
+        // SAFETY: `raw` is live until `self` is dropped; process context, as this function demands.
+        if !unsafe { sys::bsk_worker_here(self.raw.as_ptr(), round::<T, N>) } {
+            self.kick();
+        }
+    }
+
+    /// Puts a bio on a list, for [`Worker::here`] or [`Worker::kick`], which has to follow. Atomic.
+    pub fn put(&self, list: List, bio: Bio) {
+        // SAFETY: the bio is ours, and the list owns it from here.
+        unsafe { sys::bsk_worker_put(self.raw.as_ptr(), list as u32, bio.into_raw()) };
     }
 
     /// Puts a bio on a list and runs soon. Atomic.

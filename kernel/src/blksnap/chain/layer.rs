@@ -17,7 +17,9 @@ use blksnap_core::cow::{LazyCell, Saved, SavedPage};
 use blksnap_core::BlockRange;
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
+use kern::filter;
 use kern::lazy::{Once, OnceArc};
+use kern::sync::Atomic;
 use kern::trace;
 use kern::worker::List;
 
@@ -52,12 +54,16 @@ impl Layer {
     }
 
     /// A write of `sectors` sectors from `sector` of the device: gives it back to pass, or keeps it. Atomic.
-    pub(crate) fn check(&self, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
+    pub(crate) fn check(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
         if self.saved.covers(BlockRange::of_sectors(sector, sectors)) {
             return Some(bio);
         }
         trace::hold(&bio);
-        self.chain.worker.push(List::Held, bio);
+        let here = filter::after(at, &bio, &self.chain);
+        self.chain.worker.put(List::Held, bio);
+        if !here {
+            self.chain.worker.kick();
+        }
         None
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The fast worker: what happened since it looked last, told to the engine in one go.
+//! The fast worker, or who holds a write in its place: what happened since the last look, told to the engine in one go.
 //!
 //! Never waits for a difference storage; that is the slow worker's. It may wait where any submitter may: for the origin.
 
@@ -9,11 +9,14 @@ use core::sync::atomic::Ordering;
 use blksnap_core::cow::{BatchId, CopyId, Lost};
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
+use kern::filter::After;
 use kern::io::{Done, Tag};
 use kern::misc::{monotonic_ns, param, Param};
 use kern::page::Page;
+use kern::sync::MutexGuard;
 use kern::worker::{List, Work};
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::round::Out;
@@ -37,7 +40,7 @@ impl Work<0> for Chain {
         kern::file::without_reclaim(|| {
             let asked = self.asked.load(Ordering::SeqCst);
             while self.urged.swap(false, Ordering::SeqCst) || self.watching.load(Ordering::Relaxed) || !self.worker.is_empty() {
-                self.round();
+                self.round(self.state.lock());
                 if self.worker.is_empty() && !self.urged.load(Ordering::SeqCst) {
                     break;
                 }
@@ -45,17 +48,37 @@ impl Work<0> for Chain {
             self.answer(asked);
         });
     }
+
+    fn round_here(&self) -> bool {
+        kern::file::without_reclaim(|| {
+            let asked = self.asked.load(Ordering::SeqCst);
+            let Some(state) = self.state.try_lock() else { return false };
+            self.urged.store(false, Ordering::SeqCst);
+            self.round(state);
+            let done = self.worker.is_empty() && !self.urged.load(Ordering::SeqCst);
+            if done {
+                self.answer(asked);
+            }
+            done
+        })
+    }
+}
+
+impl After for Chain {
+    /// A write that is held is served by its submitter, as far as that goes without waiting for others: on a fast device that is all the way.
+    fn after(self: Arc<Self>) {
+        self.worker.here();
+    }
 }
 
 impl Chain {
     /// Everything that came in, and what the engine wants then.
-    fn round(&self) {
+    fn round(&self, mut state: MutexGuard<'_, State>) {
         let (done, held) = (self.worker.done(), self.worker.take(List::Held));
         let finished = core::mem::take(&mut *self.finished.lock());
         let mut out = Out::default();
         let mut ended = finished.len() as u32;
         let watch = {
-            let mut state = self.state.lock();
             let state = &mut *state;
             for io in done {
                 ended += 1;
@@ -73,6 +96,7 @@ impl Chain {
             self.collect(state, &mut out);
             state.watch()
         };
+        drop(state);
         self.watching.store(watch.is_some(), Ordering::Relaxed);
         self.leave(ended);
         self.carry_out(out);

@@ -92,6 +92,12 @@ pub fn grace() {
     unsafe { sys::bsk_grace() }
 }
 
+/// Sleeps until everybody who runs what a filter asked for with `blkfilter_after()` has left it.
+pub fn grace_after() {
+    // SAFETY: process context, as this function demands.
+    unsafe { sys::bsk_after_grace() }
+}
+
 /// Sleeps until every task has slept, or has left the kernel: whoever was running at the call has come to a stop since.
 pub fn grace_tasks() {
     // SAFETY: process context, as this function demands.

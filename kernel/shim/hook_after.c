@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a filter that holds a bio has called once the submitter is not atomic any more: copying in the submitter's own time costs no
+ * switch to a worker and back.
+ *
+ * A slot on each CPU, used while preemption is off: free, taken by blkfilter_after() inside of submit(), and emptied by the hook
+ * that called submit(), before preemption is on again. Where submit() is not called by the hook (a held bio is sent on) it is closed.
+ */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/irqflags.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/srcu.h>
+#include "hook.h"
+
+struct bsk_after {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static DEFINE_PER_CPU(struct bsk_after, bsk_after);
+/* Those who are in such a function, which may sleep. */
+DEFINE_STATIC_SRCU(bsk_afters);
+
+static void bsk_closed(void *arg)
+{
+}
+
+/*
+ * Somebody who asks not to wait must not. Inside of another driver's submit, what we submit starts only after we have returned. Who is
+ * freeing memory has little stack left. And a caller who could not sleep (there should be none) does not learn it here.
+ */
+static bool bsk_may_serve(struct bio *bio)
+{
+	return !(bio->bi_opf & REQ_NOWAIT) && !current->bio_list && !(current->flags & PF_MEMALLOC) &&
+	       preempt_count() == PREEMPT_DISABLE_OFFSET && !irqs_disabled() && !rcu_preempt_depth();
+}
+
+bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg)
+{
+	struct bsk_after *after = this_cpu_ptr(&bsk_after);
+
+	if (after->fn || !bsk_may_serve(bio))
+		return false;
+	after->fn = fn;
+	after->arg = arg;
+	return true;
+}
+EXPORT_SYMBOL_GPL(blkfilter_after);
+
+/* A bio is held. Preemption is off, and on when this returns. */
+void bsk_after_held(void)
+{
+	struct bsk_after *slot = this_cpu_ptr(&bsk_after), after = *slot;
+	int idx;
+
+	if (!after.fn) {
+		preempt_enable();
+		return;
+	}
+	slot->fn = NULL;
+	/* Before preemption is on: blkfilter_unregister() waits for those with preemption off, and then for these. */
+	idx = srcu_read_lock(&bsk_afters);
+	preempt_enable();
+	after.fn(after.arg);
+	srcu_read_unlock(&bsk_afters, idx);
+}
+
+void bsk_after_grace(void)
+{
+	synchronize_srcu(&bsk_afters);
+}
+
+void bsk_preempt_off(void)
+{
+	preempt_disable();
+	this_cpu_write(bsk_after.fn, bsk_closed);
+}
+
+void bsk_preempt_on(void)
+{
+	this_cpu_write(bsk_after.fn, NULL);
+	preempt_enable();
+}
