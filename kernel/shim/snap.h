@@ -50,6 +50,7 @@ struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx));	/* P */
 void bsk_worker_start(struct bsk_worker *w, void *ctx);
 void bsk_worker_kick(struct bsk_worker *w);		/* A */
 void bsk_worker_kick_in(struct bsk_worker *w, u32 ms);	/* A */
+bool bsk_worker_comes(struct bsk_worker *w);		/* A: the kick of the last bsk_worker_kick_in is still to come */
 void bsk_worker_stop(struct bsk_worker *w, bool kicked);	/* P: waits for a running one; kicked: others may kick it at this moment */
 void bsk_worker_free(struct bsk_worker *w);		/* P */
 /* P: runs rounds on this thread until one says that nothing is left, but not many; what is left then runs soon. false: it runs already. */

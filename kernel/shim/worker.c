@@ -156,6 +156,11 @@ void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
 	rcu_read_unlock();
 }
 
+bool bsk_worker_comes(struct bsk_worker *w)
+{
+	return delayed_work_pending(&w->later);
+}
+
 /*
  * A completion touches the worker inside a read side, also after the thing it
  * pushed was dealt with; so does each kick. After the grace period none sees it

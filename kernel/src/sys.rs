@@ -81,6 +81,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_start(w: *mut c_void, ctx: *mut c_void);
     pub(crate) fn bsk_worker_kick(w: *mut c_void);
     pub(crate) fn bsk_worker_kick_in(w: *mut c_void, ms: u32);
+    pub(crate) fn bsk_worker_comes(w: *mut c_void) -> bool;
     pub(crate) fn bsk_worker_stop(w: *mut c_void, kicked: bool);
     pub(crate) fn bsk_worker_free(w: *mut c_void);
     pub(crate) fn bsk_worker_here(w: *mut c_void, round: unsafe extern "C" fn(*mut c_void) -> bool) -> bool;

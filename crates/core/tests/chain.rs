@@ -46,10 +46,18 @@ impl Chain {
         self.engine.write(&self.saved, token, range).unwrap();
     }
 
+    /// The next action, however little there is to store.
+    fn next_action(&mut self) -> Option<Action> {
+        self.engine.next_action().or_else(|| {
+            self.engine.store_now();
+            self.engine.next_action()
+        })
+    }
+
     /// Takes actions until there is none; copies are read, and stored from `slot` on if there is one.
     fn work(&mut self, mut slot: Option<u64>) -> Vec<Action> {
         let mut actions = Vec::new();
-        while let Some(action) = self.engine.next_action() {
+        while let Some(action) = self.next_action() {
             actions.push(action);
             match action {
                 Action::Read { copy, .. } => {

@@ -8,7 +8,7 @@
 
 mod machine;
 
-use blksnap_core::cow::{Action, Engine, Epoch, Limits, Source};
+use blksnap_core::cow::{Action, BatchId, CopyId, Engine, Epoch, Limits, Source};
 use blksnap_core::BlockRange;
 use machine::{Bits, Machine};
 use proptest::prelude::*;
@@ -38,6 +38,8 @@ enum Step {
     Act,
     /// One of the I/Os under way completes.
     Complete(usize),
+    /// What is ready has waited for long enough.
+    StoreNow,
 }
 
 fn steps(blocks: u64, most: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -51,6 +53,7 @@ fn steps(blocks: u64, most: usize) -> impl Strategy<Value = Vec<Step>> {
         2 => (0..9usize).prop_map(Step::End),
         40 => Just(Step::Act),
         40 => any::<prop::sample::Index>().prop_map(|i| Step::Complete(i.index(1000))),
+        10 => Just(Step::StoreNow),
     ];
     prop::collection::vec(step, 1..most)
 }
@@ -71,6 +74,7 @@ fn run(blocks: u64, limits: Limits, steps: &[Step]) -> Machine {
                 machine.act();
             }
             Step::Complete(which) => machine.complete(which),
+            Step::StoreNow => machine.store_now(),
         }
         machine.check();
     }
@@ -121,7 +125,13 @@ fn drive(
 ) -> (Vec<BlockRange>, Vec<u32>, Vec<u64>) {
     let (mut reads, mut stores, mut released) = (vec![], vec![], vec![]);
     // All that is asked for first, as a caller does that gathers what arrived.
-    while let Some(action) = engine.next_action() {
+    let next = |engine: &mut Engine| {
+        engine.next_action().or_else(|| {
+            engine.store_now();
+            engine.next_action()
+        })
+    };
+    while let Some(action) = next(engine) {
         match action {
             Action::Read { copy, range } => {
                 reads.push(range);
@@ -213,6 +223,76 @@ fn neighbours_become_one_read() {
     );
     released.sort_unstable();
     assert_eq!(released, [1, 2, 3, 4, 5]);
+}
+
+/// Writes to single blocks far apart; the copies that are asked for.
+fn scattered(engine: &mut Engine, saved: &Bits, count: u64) -> Vec<CopyId> {
+    for token in 0..count {
+        let start = token * 1000;
+        engine
+            .write(saved, token, BlockRange { start, count: 1 })
+            .unwrap();
+    }
+    let mut copies = Vec::new();
+    while let Some(action) = engine.next_action() {
+        match action {
+            Action::Read { copy, .. } => copies.push(copy),
+            action => panic!("{action:?} before any block is read"),
+        }
+    }
+    copies
+}
+
+/// The size of the next store, with what is released before it.
+fn next_store(engine: &mut Engine) -> Option<u32> {
+    loop {
+        match engine.next_action()? {
+            Action::Store { blocks, .. } => return Some(blocks),
+            Action::Release { .. } => {}
+            action => panic!("{action:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_small_store_lingers_until_it_is_large_or_has_waited() {
+    let (mut engine, saved) = taken(1 << 20, Limits::default());
+    let copies = scattered(&mut engine, &saved, 40);
+    assert_eq!(copies.len(), 40);
+    assert!(!engine.lingers());
+    for (read, copy) in (1..).zip(&copies[..32]) {
+        engine.read_done(&saved, *copy, true).unwrap();
+        assert_eq!(engine.lingers(), read < 32, "after {read} reads");
+        let expected = (read == 32).then_some(32);
+        assert_eq!(next_store(&mut engine), expected, "after {read} reads");
+    }
+    // Behind another one it waits for its end.
+    engine.read_done(&saved, copies[32], true).unwrap();
+    engine.store_now();
+    assert!(!engine.lingers());
+    assert_eq!(next_store(&mut engine), None);
+    engine.store_done(&saved, BatchId(0), 0).unwrap();
+    for _ in 0..32 {
+        let freed = engine.next_action();
+        assert!(matches!(freed, Some(Action::FreeCopy { .. })), "{freed:?}");
+    }
+    assert_eq!(next_store(&mut engine), None);
+    assert!(engine.lingers());
+    engine.store_now();
+    assert_eq!(next_store(&mut engine), Some(1));
+}
+
+#[test]
+fn a_small_store_is_not_waited_for_when_the_pool_is_full() {
+    let limits = Limits {
+        pool_blocks: 8,
+        ..Limits::default()
+    };
+    let (mut engine, saved) = taken(1 << 20, limits);
+    let copies = scattered(&mut engine, &saved, 9);
+    assert_eq!(copies.len(), 8);
+    engine.read_done(&saved, copies[0], true).unwrap();
+    assert_eq!(next_store(&mut engine), Some(1));
 }
 
 #[test]

@@ -25,7 +25,11 @@ fn taken(blocks: u64) -> (Engine, Bits) {
 
 /// Lets `engine` copy and store all that it holds; stores succeed in slots one behind the other. What was copied is set in `copied`, each block once.
 fn settle(engine: &mut Engine, saved: &Bits, slot: &mut u64, copied: &mut [bool]) {
-    while let Some(action) = engine.next_action() {
+    let next = |engine: &mut Engine| {
+        engine.store_now();
+        engine.next_action()
+    };
+    while let Some(action) = next(engine) {
         match action {
             Action::Read { copy, range } => {
                 for block in range.start..range.end() {

@@ -126,6 +126,7 @@ fn no_write_passes_its_copy() {
             if !saved.covers(range) {
                 let mut engine = engine.lock().unwrap();
                 engine.write(&saved, number, range).unwrap();
+                engine.store_now();
                 while let Some(action) = engine.next_action() {
                     if let Action::Read { copy, range } = action {
                         for block in range.start..range.end() {

@@ -73,6 +73,7 @@ fn everything_happens() {
         "the memory for copies is full",
         "is over",
         "FreeCopy",
+        "is stored now",
         "read ",
         "to the image of snapshot",
         "declared changed",

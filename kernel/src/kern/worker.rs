@@ -101,6 +101,12 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
         unsafe { sys::bsk_worker_kick_in(self.raw.as_ptr(), ms) };
     }
 
+    /// Whether what [`Worker::kick_in`] asked for has not come yet: a run begins after it has. Atomic.
+    pub fn comes(&self) -> bool {
+        // SAFETY: `raw` is live until `self` is dropped.
+        unsafe { sys::bsk_worker_comes(self.raw.as_ptr()) }
+    }
+
     /// Waits for a run in progress; none starts afterwards. Not from within `run`.
     pub fn stop(&self) {
         self.end(true);

@@ -209,6 +209,12 @@ impl Machine {
             .all(|bits| bits.untouched(range))
     }
 
+    /// What lingers has waited for long enough.
+    pub(crate) fn store_now(&mut self) {
+        self.engine.store_now();
+        assert!(!self.engine.lingers());
+    }
+
     /// Takes one action. False if there is none.
     pub(crate) fn act(&mut self) -> bool {
         let Some(action) = self.engine.next_action() else {
@@ -366,10 +372,13 @@ impl Machine {
     pub(crate) fn settle(&mut self) {
         for _ in 0..1_000_000 {
             if !self.act() {
-                if self.io.is_empty() {
+                if !self.io.is_empty() {
+                    self.complete(0);
+                } else if self.engine.lingers() {
+                    self.store_now();
+                } else {
                     break;
                 }
-                self.complete(0);
             }
             self.check();
         }

@@ -16,8 +16,9 @@ impl World {
         }
         let chain = x % self.chains.len();
         // A worker hears of parked writes first, as it may find that they belong together.
-        if (x / 256).is_multiple_of(2) || !self.act(chain)? {
-            self.tell_engine(chain)?;
+        let acted = !(x / 256).is_multiple_of(2) && self.act(chain)?;
+        if !acted && !self.tell_engine(chain)? && (x / 512).is_multiple_of(4) {
+            self.store_now(chain);
         }
         self.bury();
         Ok(())
@@ -30,6 +31,17 @@ impl World {
             any = true;
         }
         Ok(any)
+    }
+
+    /// What lingers has waited for long enough. Whether there was any.
+    pub(super) fn store_now(&mut self, at: usize) -> bool {
+        let engine = &mut self.chains[at].engine;
+        let lingers = engine.lingers();
+        if lingers {
+            engine.store_now();
+            note!(self, "what chain {} has is stored now", self.chains[at].id);
+        }
+        lingers
     }
 
     /// Carries out one action of an engine. Whether there was one.

@@ -205,6 +205,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[(EVENTS, "self.pool_used -= blocks;", "")],
     ),
     mutant(
+        "what lingers keeps those waiting that need its room",
+        &[(EVENTS, " || self.held.most_starved().is_some()", "")],
+    ),
+    mutant(
         "failure forgets those it holds",
         &[(EVENTS, "self.held.release_all();", "")],
     ),

@@ -31,6 +31,7 @@ mod slots;
 mod slow;
 mod stats;
 mod take;
+mod watch;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -43,7 +44,6 @@ use kern::bio::Bio;
 use kern::errno::{Errno, Result};
 use kern::filter::Attachment;
 use kern::io::Pool;
-use kern::misc::monotonic_ns;
 use kern::page::Page;
 use kern::sync::{Class, Mutex, RcuArc, Wait};
 use kern::worker::{Queue, Worker};
@@ -58,6 +58,7 @@ use frames::Frames;
 pub(crate) use layer::{Layer, Lazy};
 use slots::Slots;
 pub(crate) use slots::{Owner, Place};
+use watch::Times;
 
 /// Who waits under one of the engine's tokens.
 enum Token {
@@ -72,6 +73,8 @@ struct Live {
     epoch: Epoch,
     image: Arc<Image>,
     stores: Arc<Stores>,
+    /// The first storage is in memory.
+    in_memory: bool,
     events: Arc<Events>,
 }
 
@@ -109,10 +112,7 @@ struct State {
     waiting: Vec<Waiting>,
     /// By batch.
     storing: Vec<Storing>,
-    /// When something was last completed, or nothing was held.
-    progress_ns: u64,
-    /// When the worker comes by itself.
-    due_ns: u64,
+    times: Times,
     /// Pages on their way into a storage in memory; room for the largest batch.
     fresh: Vec<Page>,
 }
@@ -174,8 +174,7 @@ impl Chain {
             unread: reserved(pool_blocks)?,
             waiting: reserved(limits.stores_in_flight)?,
             storing: kern::alloc::try_vec(limits.stores_in_flight as usize, Storing::default())?,
-            progress_ns: monotonic_ns(),
-            due_ns: 0,
+            times: Times::new(),
             fresh: reserved(limits.store_batch_blocks)?,
         };
         let chain = kern::alloc::try_arc(Chain {

@@ -48,6 +48,15 @@ enum Placed {
 }
 
 impl State {
+    /// What lingers is stored, if that is in memory: nothing is gained by more. Whether there was any.
+    fn hurry(&mut self) -> bool {
+        let any = self.live.last().is_some_and(|live| live.in_memory) && self.engine.lingers();
+        if any {
+            self.engine.store_now();
+        }
+        any
+    }
+
     /// A store in memory, if there are pages to be had without waiting. Whether there were.
     fn keep_at_once(&mut self, batch: BatchId, blocks: u32) -> Result<bool> {
         let mut fresh = core::mem::take(&mut self.fresh);
@@ -95,7 +104,7 @@ impl Chain {
                 return;
             }
             self.retry_reads(state, out);
-            if !self.place_stores(state, out) {
+            if !self.place_stores(state, out) && !state.hurry() {
                 return;
             }
         }

@@ -11,7 +11,6 @@ use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
 use kern::filter::After;
 use kern::io::{Done, Tag};
-use kern::misc::{monotonic_ns, param, Param};
 use kern::page::Page;
 use kern::sync::MutexGuard;
 use kern::worker::{List, Work};
@@ -21,19 +20,13 @@ use alloc::vec::Vec;
 
 use super::round::Out;
 use super::slow::Finished;
+use super::watch::Watch;
 use super::{errno, Chain, State, Token};
 use crate::store::Backend;
 
 /// What a completion is of: in the upper half of the tag's first number.
 pub(super) const READ: u64 = 1 << 32;
 pub(super) const STORE: u64 = 2 << 32;
-
-/// How often a worker that waits looks again.
-const GROWTH_MS: u32 = 5;
-const MEMORY_MS: u32 = 1;
-const WATCH_MS: u32 = 1000;
-/// A timer may come that much before its time.
-const EARLY_NS: u64 = 20_000_000;
 
 impl Work<0> for Chain {
     fn run(&self) {
@@ -80,6 +73,7 @@ impl Chain {
         let mut ended = finished.len() as u32;
         let watch = {
             let state = &mut *state;
+            state.tick();
             for io in done {
                 ended += 1;
                 out.note(state.completion(&io));
@@ -91,10 +85,10 @@ impl Chain {
                 self.hold(state, bio, &mut out);
             }
             if ended > 0 {
-                state.progress_ns = monotonic_ns();
+                state.progressed();
             }
             self.collect(state, &mut out);
-            state.watch()
+            state.watch(|| self.worker.comes())
         };
         drop(state);
         self.watching.store(watch.is_some(), Ordering::Relaxed);
@@ -117,7 +111,7 @@ impl Chain {
         } else {
             let range = self.held_range(&bio);
             if state.held == 0 {
-                state.progress_ns = monotonic_ns();
+                state.progressed();
             }
             let token = match state.tokens.insert(Token::Write(bio)) {
                 Ok(token) => token,
@@ -157,40 +151,7 @@ impl Chain {
     }
 }
 
-/// What a worker that waits for something does about it.
-enum Watch {
-    /// Comes again after so many milliseconds.
-    In(u32),
-    /// Comes again anyway.
-    Soon,
-    /// Writers are not held for ever: a storage that stands still costs the snapshots.
-    Late,
-}
-
 impl State {
-    fn watch(&mut self) -> Option<Watch> {
-        let again_ms = if !self.unread.is_empty() {
-            MEMORY_MS
-        } else if !self.waiting.is_empty() {
-            GROWTH_MS
-        } else if self.held > 0 {
-            WATCH_MS
-        } else {
-            return None;
-        };
-        let now_ns = monotonic_ns();
-        let limit_ns = u64::from(param(Param::StoreTimeout).max(1)) * 1_000_000_000;
-        if self.held > 0 && now_ns.saturating_sub(self.progress_ns) > limit_ns {
-            return Some(Watch::Late);
-        }
-        let due_ns = now_ns + u64::from(again_ms) * 1_000_000;
-        if now_ns + EARLY_NS < self.due_ns && self.due_ns <= due_ns {
-            return Some(Watch::Soon);
-        }
-        self.due_ns = due_ns;
-        Some(Watch::In(again_ms))
-    }
-
     /// Own I/O that ended.
     fn completion(&mut self, done: &Done) -> Result {
         let Tag(what, _) = done.tag();

@@ -65,7 +65,8 @@ impl Chain {
                 old.follow(layer);
             }
             image.born(epoch);
-            let live = Live { epoch, image: image.clone(), stores: stores.clone(), events: events.clone() };
+            let (stores, in_memory) = (stores.clone(), stores.begins_in_memory());
+            let live = Live { epoch, image: image.clone(), stores, in_memory, events: events.clone() };
             // Never grows: the room was reserved.
             let _ = state.live.try_push(live);
             Ok(())

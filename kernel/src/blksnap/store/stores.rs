@@ -11,7 +11,7 @@ use kern::errno::{Errno, Result};
 use kern::sync::{Class, Mutex};
 use kern::vec::TryPush;
 
-use super::{Fill, Slots, Store, SLOT};
+use super::{Backend, Fill, Slots, Store, SLOT};
 use crate::events::{Events, What};
 
 /// Storages of a snapshot.
@@ -89,6 +89,11 @@ impl Stores {
             self.events.push(What::LowSpace { used: sizes.used, limit: sizes.limit, full_in_ms: sizes.full_in_ms });
         }
         got
+    }
+
+    /// Whether the first one is in memory. Sleeps for the lock alone.
+    pub(crate) fn begins_in_memory(&self) -> bool {
+        self.list.lock().first().is_some_and(|s| matches!(s.backend(), Backend::Memory(_)))
     }
 
     /// The first error that `check` has for one of them.

@@ -2,11 +2,14 @@
 //! What happens to an engine, and what it wants done.
 
 use super::copies::State;
-use super::{Action, Batch, BatchId, CopyId, Engine, Epoch, Lost, Token};
+use super::{Action, Batch, BatchId, CopyId, Engine, Epoch, Limits, Lost, Token};
 use crate::cow::lazy::LazyCell;
 use crate::cow::saved::{Saved, SavedPage};
 use crate::store::MAX_SLOTS;
 use crate::BlockRange;
+
+/// Blocks that are stored without waiting for more: 128 KiB, or a quarter of the pool if that is less.
+const WORTH_A_STORE: u32 = 32;
 
 impl Engine {
     /// A write to `range` of the original device is held: it is released once all of the range is saved, in memory at least.
@@ -146,13 +149,15 @@ impl Engine {
         self.next_store()
     }
 
-    /// A store, if copies are ready and none is under way, or there is enough for a large one and not too many are.
+    /// A store, if there is enough for a large one and not too many are under way, or none is and it is worth one.
     fn next_store(&mut self) -> Option<Action> {
         let (ready, limit) = (self.copies.ready_blocks(), self.limits.store_batch_blocks);
         let large = ready >= limit && self.batches_in_flight < self.limits.stores_in_flight;
-        if ready == 0 || !large && self.batches_in_flight > 0 {
+        let alone = ready > 0 && self.batches_in_flight == 0 && self.is_worth_a_store();
+        if !large && !alone {
             return None;
         }
+        self.hurry = false;
         let at = self.batches.iter().position(|batch| batch.blocks == 0)?;
         let (copies, epoch, blocks) = self.copies.gather(limit);
         self.batches[at] = Batch {
@@ -166,6 +171,29 @@ impl Engine {
             epoch,
             blocks,
         })
+    }
+
+    /// Whether what is ready is stored without waiting for more: it is enough, or somebody waits for its room, or it waited.
+    fn is_worth_a_store(&self) -> bool {
+        let Limits {
+            store_batch_blocks,
+            pool_blocks,
+            ..
+        } = self.limits;
+        let enough = WORTH_A_STORE.min(store_batch_blocks).min(pool_blocks / 4);
+        self.hurry || self.copies.ready_blocks() >= enough || self.held.most_starved().is_some()
+    }
+
+    /// Whether copies are ready that are few for a store, and wait for more. The caller does not let them wait for long, some milliseconds:
+    /// then it calls [`Engine::store_now`]. Nobody else waits for them.
+    pub fn lingers(&self) -> bool {
+        let few = self.copies.ready_blocks() > 0 && !self.is_worth_a_store();
+        few && self.batches_in_flight == 0 && !self.failed
+    }
+
+    /// What lingers is stored, however little it is.
+    pub fn store_now(&mut self) {
+        self.hurry |= self.lingers();
     }
 
     /// Gives all snapshots of the device up, or ends them: held writes come out as [`Action::Release`], image writes that wait as

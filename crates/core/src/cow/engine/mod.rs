@@ -16,7 +16,7 @@
 //! full, are *starved* and served in turns; a turn is four of the
 //! largest copies. A large write advances copy by copy with whatever room there is: one
 //! block is enough. Copies that are read are stored whenever no store is under way, so the pool gets room again without
-//! the help of anyone who waits for it.
+//! the help of anyone who waits for it. Where nobody waits for room, few copies linger for more ([`Engine::lingers`]): stores are large.
 //!
 //! # Memory
 //!
@@ -80,6 +80,8 @@ pub struct Engine {
     images: ImageWrites,
     batches: Vec<Batch>,
     batches_in_flight: u32,
+    /// The next store may be small.
+    hurry: bool,
     /// Blocks of copies that are not stored yet.
     pool_used: u32,
     /// The starved write whose turn it is, and the blocks planned in this turn.
@@ -113,6 +115,7 @@ impl Engine {
             images: ImageWrites::default(),
             batches: filled(limits.stores_in_flight as usize, Batch::default)?,
             batches_in_flight: 0,
+            hurry: false,
             pool_used: 0,
             turn: (0, 0),
             resume: false,
