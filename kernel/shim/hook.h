@@ -30,7 +30,7 @@ void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a
 void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on; may wait and poll are cleared */
 
 /* ---- hook_after.c: what a filter has called when it holds a bio ---- */
-void bsk_after_held(void);		/* preemption is off, and on afterwards; sleeps then */
+void bsk_after_held(struct bio *bio);	/* preemption is off, and on afterwards; sleeps then */
 void bsk_after_grace(void);		/* sleeps; whoever was in such a function has left it */
 void bsk_preempt_off(void);		/* atomic; no such call may be asked for meanwhile */
 void bsk_preempt_on(void);

@@ -8,6 +8,7 @@
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/ioprio.h>
 #include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
@@ -19,6 +20,7 @@
 struct bsk_after {
 	void (*fn)(void *arg);
 	void *arg;
+	struct bio *bio;
 };
 
 static DEFINE_PER_CPU(struct bsk_after, bsk_after);
@@ -30,13 +32,15 @@ static void bsk_closed(void *arg)
 }
 
 /*
- * Somebody who asks not to wait must not. Inside of another driver's submit, what we submit starts only after we have returned. Who is
- * freeing memory has little stack left. And a caller who could not sleep (there should be none) does not learn it here.
+ * Somebody who asks not to wait must not. Inside of another driver's submit, and behind a plug, what is submitted here starts only later,
+ * and others may wait for it; so they may for somebody of the idle class. Who is freeing memory has little stack left. And a caller
+ * who could not sleep (there should be none) does not learn it here.
  */
 static bool bsk_may_serve(struct bio *bio)
 {
-	return !(bio->bi_opf & REQ_NOWAIT) && !current->bio_list && !(current->flags & PF_MEMALLOC) &&
-	       preempt_count() == PREEMPT_DISABLE_OFFSET && !irqs_disabled() && !rcu_preempt_depth();
+	return !(bio->bi_opf & REQ_NOWAIT) && !current->bio_list && !current->plug && !(current->flags & PF_MEMALLOC) &&
+	       IOPRIO_PRIO_CLASS(bio->bi_ioprio) != IOPRIO_CLASS_IDLE && preempt_count() == PREEMPT_DISABLE_OFFSET &&
+	       !irqs_disabled() && !rcu_preempt_depth();
 }
 
 bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg)
@@ -47,17 +51,18 @@ bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg)
 		return false;
 	after->fn = fn;
 	after->arg = arg;
+	after->bio = bio;
 	return true;
 }
 EXPORT_SYMBOL_GPL(blkfilter_after);
 
-/* A bio is held. Preemption is off, and on when this returns. */
-void bsk_after_held(void)
+/* A bio is held, and is no longer ours to look at. Preemption is off, and on when this returns. */
+void bsk_after_held(struct bio *bio)
 {
 	struct bsk_after *slot = this_cpu_ptr(&bsk_after), after = *slot;
 	int idx;
 
-	if (!after.fn) {
+	if (!after.fn || after.bio != bio) {
 		preempt_enable();
 		return;
 	}

@@ -49,7 +49,7 @@ __visible bool notrace bsk_submitting(struct bio *bio)
 	preempt_disable_notrace();
 	end_io = bsr_bio(bio->bi_end_io, bio, bsk_disk_sector(bio), sectors, bio->bi_bdev->bd_disk);
 	if (unlikely(end_io == BSK_HELD)) {
-		bsk_after_held();
+		bsk_after_held(bio);
 		return true;
 	}
 	if (end_io)

@@ -53,8 +53,10 @@ void bsk_worker_kick_in(struct bsk_worker *w, u32 ms);	/* A */
 bool bsk_worker_comes(struct bsk_worker *w);		/* A: the kick of the last bsk_worker_kick_in is still to come */
 void bsk_worker_stop(struct bsk_worker *w, bool kicked);	/* P: waits for a running one; kicked: others may kick it at this moment */
 void bsk_worker_free(struct bsk_worker *w);		/* P */
-/* P: runs rounds on this thread until one says that nothing is left, but not many; what is left then runs soon. false: it runs already. */
+/* P: one round on this thread; what is left when it says false runs soon. false: it runs already. */
 bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx));
+void bsk_worker_again(struct bsk_worker *w);		/* A: inside of it: what was pushed up to now is seen to by what follows */
+bool bsk_worker_single(struct bsk_worker *w);		/* A: inside of it: one bio is on list 0, and nothing else anywhere */
 void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
 void bsk_worker_put(struct bsk_worker *w, u32 list, struct bio *bio);	/* A: to be followed by a kick, or a round here */
 struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */

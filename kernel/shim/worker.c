@@ -103,9 +103,6 @@ void bsk_worker_kick(struct bsk_worker *w)
 	rcu_read_unlock();
 }
 
-/* Many rounds are others' work; the work queue has time for that. */
-#define BSK_ROUNDS	4
-
 static bool bsk_worker_begin(struct bsk_worker *w)
 {
 	bool mine;
@@ -122,17 +119,11 @@ static bool bsk_worker_begin(struct bsk_worker *w)
 bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx))
 {
 	atomic_t *here;
-	int i;
 
 	if (!bsk_worker_begin(w))
 		return false;
-	for (i = 0; i < BSK_ROUNDS; i++) {
-		/* A kick from here on is for a round after this one. */
-		atomic_set(&w->state, RUNNING);
-		smp_mb();	/* pairs with bsk_worker_kick */
-		if (round(w->ctx) && atomic_cmpxchg(&w->state, RUNNING, IDLE) == RUNNING)
-			goto out;
-	}
+	if (round(w->ctx) && atomic_cmpxchg(&w->state, RUNNING, IDLE) == RUNNING)
+		goto out;
 	atomic_set(&w->state, QUEUED);
 	rcu_read_lock();
 	if (smp_load_acquire(&w->live))
@@ -143,7 +134,8 @@ bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx))
 out:
 	/* After it, w may be gone: of the wake-up only the address counts. */
 	here = &w->here;
-	atomic_dec_return_release(here);
+	atomic_dec(here);
+	smp_mb__after_atomic();
 	wake_up_var(here);
 	return true;
 }
@@ -154,6 +146,20 @@ void bsk_worker_kick_in(struct bsk_worker *w, u32 ms)
 	if (smp_load_acquire(&w->live))
 		mod_delayed_work(w->wq, &w->later, msecs_to_jiffies(ms));
 	rcu_read_unlock();
+}
+
+void bsk_worker_again(struct bsk_worker *w)
+{
+	atomic_set(&w->state, RUNNING);
+	smp_mb();	/* pairs with bsk_worker_kick */
+}
+
+bool bsk_worker_single(struct bsk_worker *w)
+{
+	struct bio *bio = READ_ONCE(w->list[0]);
+
+	/* Only who runs the worker takes bios from the list, so that this one stays. */
+	return bio && !bio->bi_next && !READ_ONCE(w->list[1]) && llist_empty(&w->done);
 }
 
 bool bsk_worker_comes(struct bsk_worker *w)

@@ -102,12 +102,12 @@ void blkfilter_unregister(const struct blkfilter_ops *ops);
 void blkfilter_submit(struct blkfilter_dev *fdev, struct bio *bio);
 
 /*
- * Inside of submit(), for a bio that it is going to hold: fn(arg) is called in the submitter's context as soon as that is not atomic any
+ * Inside of submit(), for a bio that it then must hold: fn(arg) is called in the submitter's context as soon as that is not atomic any
  * more, before submit_bio() returns. It may sleep, as submitting does, and is not to wait for other things: the submitter does not know
  * of it. That saves the switch to a worker. Atomic.
  *
- * False: it will not be called, and a worker has to. So it is for bios with REQ_NOWAIT, inside of another driver's submit, for a task
- * that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). The function may run after detach(),
+ * False: it will not be called, and a worker has to. So it is for bios with REQ_NOWAIT or of the idle class, inside of another driver's
+ * submit, behind a plug, for a task that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). The function may run after detach(),
  * but not after blkfilter_unregister() has returned: arg has to last that long by itself.
  */
 bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg);

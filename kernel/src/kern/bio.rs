@@ -42,6 +42,10 @@ pub(crate) fn op_of(raw: *const c_void) -> Op {
 /// A bio that is ours until it is sent on or ended.
 pub struct Bio(NonNull<c_void>);
 
+/// Tells a bio from others that are there at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BioId(usize);
+
 // SAFETY: a bio is not tied to a thread.
 unsafe impl Send for Bio {}
 // SAFETY: through `&Bio` its fields are only read; who moves its data at the same time gets a mixture, as with any I/O.
@@ -56,6 +60,11 @@ impl Bio {
 
     pub(crate) fn raw(&self) -> *mut c_void {
         self.0.as_ptr()
+    }
+
+    /// Which one it is, as long as it has not ended.
+    pub fn id(&self) -> BioId {
+        BioId(self.0.as_ptr() as usize)
     }
 
     /// Gives up the ownership.

@@ -24,7 +24,7 @@ pub trait Work<const N: u8 = 0>: Send + Sync + 'static {
     /// Runs in process context, on one thread at a time; never waits for a page to be written by ourselves.
     fn run(&self);
 
-    /// A part of it on another's thread, for [`Worker::here`]: one look at what there is, without waiting for locks. Whether nothing is left.
+    /// A part of it on another's thread, for [`Worker::here`], without waiting for locks. Whether nothing is left.
     fn round_here(&self) -> bool {
         false
     }
@@ -141,6 +141,18 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
         }
     }
 
+    /// Inside of [`Work::round_here`]: whether one bio is on the list [`List::Held`], and nothing else is there. Atomic.
+    pub fn is_single(&self) -> bool {
+        // SAFETY: `raw` is live.
+        unsafe { sys::bsk_worker_single(self.raw.as_ptr()) }
+    }
+
+    /// Inside of [`Work::round_here`]: what was pushed up to now is dealt with by what follows. Atomic.
+    pub fn again(&self) {
+        // SAFETY: `raw` is live, and the thread is the one that runs it.
+        unsafe { sys::bsk_worker_again(self.raw.as_ptr()) }
+    }
+
     /// Puts a bio on a list, for [`Worker::here`] or [`Worker::kick`], which has to follow. Atomic.
     pub fn put(&self, list: List, bio: Bio) {
         // SAFETY: the bio is ours, and the list owns it from here.
@@ -174,6 +186,11 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
     pub(crate) fn raw(&self) -> *mut c_void {
         self.raw.as_ptr()
     }
+}
+
+impl List {
+    /// Writes that need not be held any more, for the worker to send on.
+    pub const RELEASED: List = List::Requests;
 }
 
 impl<T: Work<N>, const N: u8> Drop for Worker<T, N> {

@@ -5,7 +5,7 @@
 //! The engine decides; this folder carries out. A write's way:
 //!
 //! 1. [`Layer::check`] (atomic, in the submitter): all blocks saved, it passes; else it goes to the worker's list.
-//! 2. [`run`]: the worker tells the engine, and carries out its actions ([`round`]): reads of the origin, releases, stores.
+//! 2. [`run`]: the worker, or the submitter himself ([`here`]), tells the engine, and carries out its actions ([`round`]): reads of the origin, releases, stores.
 //! 3. [`slow`]: a second worker does what may take long: stores.
 //!
 //! [`take`] adds and ends the snapshots. What a snapshot has of its own is its [`Image`](crate::image::Image).
@@ -23,6 +23,7 @@
 //! memory meanwhile, as writers wait for it: see [`Chain::with`]. The order of locks is `state`, then a storage's.
 
 mod frames;
+mod here;
 mod images;
 mod layer;
 mod round;

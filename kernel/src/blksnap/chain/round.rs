@@ -15,7 +15,9 @@ use kern::io::{Io, IoList, Tag};
 use kern::page::Page;
 use kern::trace;
 use kern::vec::TryPush;
+use kern::worker::List;
 
+use super::here::Whose;
 use super::run::READ;
 use super::slow::Job;
 use super::{errno, Chain, Owner, State, Storing, Token, Waiting};
@@ -248,11 +250,15 @@ impl Chain {
     }
 
     /// Carries out what was collected. May sleep as any submission.
-    pub(super) fn carry_out(&self, out: Out) {
+    pub(super) fn carry_out(&self, out: Out, mut whose: Whose<'_>) {
         if let Some(error) = out.error {
             self.fail(error);
         }
         for bio in out.pass {
+            if !whose.sends(&bio) {
+                self.worker.put(List::RELEASED, bio);
+                continue;
+            }
             trace::resubmit(&bio);
             self.attachment.submit(bio);
         }
@@ -271,14 +277,14 @@ impl Chain {
     pub(super) fn flush_held(&self) {
         kern::file::without_reclaim(|| loop {
             let mut out = Out::default();
-            for bio in self.worker.take(kern::worker::List::Held) {
-                out.pass.push(bio);
+            for list in [List::RELEASED, List::Held] {
+                self.worker.take(list).for_each(|bio| out.pass.push(bio));
             }
             self.collect(&mut self.state.lock(), &mut out);
             if out.is_empty() {
                 return;
             }
-            self.carry_out(out);
+            self.carry_out(out, Whose::All);
         });
     }
 }

@@ -9,15 +9,14 @@ use core::sync::atomic::Ordering;
 use blksnap_core::cow::{BatchId, CopyId, Lost};
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
-use kern::filter::After;
 use kern::io::{Done, Tag};
 use kern::page::Page;
 use kern::sync::MutexGuard;
 use kern::worker::{List, Work};
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::here::Whose;
 use super::round::Out;
 use super::slow::Finished;
 use super::watch::Watch;
@@ -33,7 +32,7 @@ impl Work<0> for Chain {
         kern::file::without_reclaim(|| {
             let asked = self.asked.load(Ordering::SeqCst);
             while self.urged.swap(false, Ordering::SeqCst) || self.watching.load(Ordering::Relaxed) || !self.worker.is_empty() {
-                self.round(self.state.lock());
+                self.round(self.state.lock(), Whose::All);
                 if self.worker.is_empty() && !self.urged.load(Ordering::SeqCst) {
                     break;
                 }
@@ -43,33 +42,19 @@ impl Work<0> for Chain {
     }
 
     fn round_here(&self) -> bool {
-        kern::file::without_reclaim(|| {
-            let asked = self.asked.load(Ordering::SeqCst);
-            let Some(state) = self.state.try_lock() else { return false };
-            self.urged.store(false, Ordering::SeqCst);
-            self.round(state);
-            let done = self.worker.is_empty() && !self.urged.load(Ordering::SeqCst);
-            if done {
-                self.answer(asked);
-            }
-            done
-        })
-    }
-}
-
-impl After for Chain {
-    /// A write that is held is served by its submitter, as far as that goes without waiting for others: on a fast device that is all the way.
-    fn after(self: Arc<Self>) {
-        self.worker.here();
+        self.serve_own()
     }
 }
 
 impl Chain {
     /// Everything that came in, and what the engine wants then.
-    fn round(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn round(&self, mut state: MutexGuard<'_, State>, mut whose: Whose<'_>) {
         let (done, held) = (self.worker.done(), self.worker.take(List::Held));
         let finished = core::mem::take(&mut *self.finished.lock());
         let mut out = Out::default();
+        if let Whose::All = whose {
+            self.worker.take(List::RELEASED).for_each(|bio| out.pass.push(bio));
+        }
         let mut ended = finished.len() as u32;
         let watch = {
             let state = &mut *state;
@@ -82,6 +67,7 @@ impl Chain {
                 out.note(state.job(job));
             }
             for bio in held {
+                whose.meets(&bio);
                 self.hold(state, bio, &mut out);
             }
             if ended > 0 {
@@ -93,7 +79,7 @@ impl Chain {
         drop(state);
         self.watching.store(watch.is_some(), Ordering::Relaxed);
         self.leave(ended);
-        self.carry_out(out);
+        self.carry_out(out, whose);
         match watch {
             Some(Watch::Late) if self.failure().is_none() => self.fail(Errno::ETIMEDOUT),
             Some(Watch::In(ms)) => self.worker.kick_in(ms),
@@ -141,7 +127,7 @@ impl Chain {
     }
 
     /// Tells a take that waits whether all is quiet, as of a look that began after it had asked.
-    fn answer(&self, asked: u32) {
+    pub(super) fn answer(&self, asked: u32) {
         if asked == 0 || self.answered.load(Ordering::Relaxed) == u64::from(asked) << 1 | 1 {
             return;
         }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A write that is held is served by its own submitter, in place of a switch to the worker and back: on a fast device all the way, else up
+//! to the read of what it overwrites.
+//!
+//! Only while nothing else is to be done, without waiting for a lock, and for this one write: what it releases of others is left to the
+//! worker, so that nobody is held up by the limits of somebody else's control group.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use kern::bio::{Bio, BioId};
+use kern::filter::After;
+
+use super::Chain;
+
+/// For whom a round is made.
+pub(super) enum Whose<'a> {
+    /// By the worker, for all.
+    All,
+    /// By the submitter of a write: which one it is, from when it was met until it is sent on.
+    Own(&'a mut Option<BioId>),
+}
+
+impl Whose<'_> {
+    /// A held write is about to be told to the engine.
+    pub(super) fn meets(&mut self, bio: &Bio) {
+        if let Whose::Own(own) = self {
+            own.get_or_insert(bio.id());
+        }
+    }
+
+    /// Whether a write that is released is to be sent on, or else to be left to the worker.
+    pub(super) fn sends(&mut self, bio: &Bio) -> bool {
+        match self {
+            Whose::All => true,
+            Whose::Own(own) => own.take_if(|own| *own == bio.id()).is_some(),
+        }
+    }
+}
+
+impl After for Chain {
+    fn after(self: Arc<Self>) {
+        self.worker.here();
+    }
+}
+
+impl Chain {
+    /// Serves the one write that is there. Whether nothing is left for the worker. Sleeps where the submission of the write might.
+    pub(super) fn serve_own(&self) -> bool {
+        kern::file::without_reclaim(|| {
+            let asked = self.asked.load(Ordering::SeqCst);
+            if !self.worker.is_single() {
+                return false;
+            }
+            let mut own = None;
+            // The second time when the read has ended already.
+            for _ in 0..2 {
+                let Some(state) = self.state.try_lock() else { return false };
+                self.urged.store(false, Ordering::SeqCst);
+                self.round(state, Whose::Own(&mut own));
+                if own.is_none() || self.worker.is_empty() {
+                    break;
+                }
+                self.worker.again();
+            }
+            let done = self.worker.is_empty() && !self.urged.load(Ordering::SeqCst);
+            if done {
+                self.answer(asked);
+            }
+            done
+        })
+    }
+}
