@@ -145,6 +145,20 @@ t_tracepoints_follow_a_write() {
     grep -q "^blksnap_store: $major,$minor 8 sectors$" $W/trace
 }
 
+# Who overwrites has the copy made by himself, but when the worker is busy at that moment.
+t_submitter_serves_its_own_write() {
+    local tracing=/sys/kernel/tracing
+    [ -e $tracing/trace ] || mount -t tracefs tracefs $tracing
+    copy $A $W/copy
+    snapshot $STORE -- $A
+    echo >$tracing/trace
+    echo 1 >$tracing/events/blksnap/blksnap_copy/enable
+    dd if=/dev/urandom of=$A bs=4096 count=32 oflag=direct conv=notrunc status=none
+    echo 0 >$tracing/events/blksnap/blksnap_copy/enable
+    grep -q '^ *dd-.*blksnap_copy: ' $tracing/trace || fail "copies by others only: $(head -n 20 $tracing/trace)"
+    cmp "${IMAGE[0]}" $W/copy
+}
+
 t_events_are_polled() {
     local id pid
     snapc attach "$(node $A)"

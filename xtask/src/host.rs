@@ -121,6 +121,7 @@ pub(crate) fn demo(
 scratch=$1 modules=$2 programs=$3
 export OUT=$4 SCRATCH=$1 HOST=1 PATH=$programs:$PATH:/usr/sbin:/sbin
 made=
+modprobe -q loop || true # or built in
 cleanup() { rmmod blksnap blkfilter 2>/dev/null || true; for loop in $made; do losetup -d "$loop"; done; rm -rf "$scratch"; }
 trap cleanup EXIT
 disk() { truncate -s "$2" "$scratch/$1.raw"; loop=$(losetup -f --show "$scratch/$1.raw"); made="$made $loop"; }
