@@ -86,7 +86,13 @@ pub(crate) fn unregister(ops: Ops) {
     }
     leave_all(|a| a.filter().ops() == ops);
     grace_after();
-    REGISTRY.lock().filters.retain(|f| f.ops != ops);
+    let mut registry = REGISTRY.lock();
+    registry.filters.retain(|f| f.ops != ops);
+    if registry.filters.is_empty() {
+        // Nothing drops a static when the module goes. Without filters there are no attachments.
+        registry.filters = Vec::new();
+        registry.entries = Vec::new();
+    }
 }
 
 /// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, `ETIMEDOUT`, or what the filter says. Sleeps.
