@@ -268,8 +268,9 @@ t_fault_store_device_full() {
     loop=$(losetup -f --show $W/small)
     begin $A
     snapshot "$loop" -- $A
-    more $A 2
+    load $A $W/2.journal --seed 2
     within 5 failed $A
+    stop_loads
     read -r error _ < <(snapc info $A)
     same "$error" -28 "the snapshot's error"
     destroy
