@@ -32,13 +32,13 @@ static void bsk_closed(void *arg)
 }
 
 /*
- * Somebody who asks not to wait must not. Inside of another driver's submit, and behind a plug, what is submitted here starts only later,
- * and others may wait for it; so they may for somebody of the idle class. Who is freeing memory has little stack left. And a caller
+ * Somebody who asks not to wait must not. Inside of another driver's submit, what is submitted here starts only later, and others
+ * may wait for it; so they may for somebody of the idle class. Who is freeing memory has little stack left. And a caller
  * who could not sleep (there should be none) does not learn it here.
  */
 static bool bsk_may_serve(struct bio *bio)
 {
-	return !(bio->bi_opf & REQ_NOWAIT) && !current->bio_list && !current->plug && !(current->flags & PF_MEMALLOC) &&
+	return !(bio->bi_opf & REQ_NOWAIT) && !current->bio_list && !(current->flags & PF_MEMALLOC) &&
 	       IOPRIO_PRIO_CLASS(bio->bi_ioprio) != IOPRIO_CLASS_IDLE && preempt_count() == PREEMPT_DISABLE_OFFSET &&
 	       !irqs_disabled() && !rcu_preempt_depth();
 }
@@ -60,6 +60,7 @@ EXPORT_SYMBOL_GPL(blkfilter_after);
 void bsk_after_held(struct bio *bio)
 {
 	struct bsk_after *slot = this_cpu_ptr(&bsk_after), after = *slot;
+	struct blk_plug *plug;
 	int idx;
 
 	if (!after.fn || after.bio != bio) {
@@ -70,7 +71,16 @@ void bsk_after_held(struct bio *bio)
 	/* Before preemption is on: blkfilter_unregister() waits for those with preemption off, and then for these. */
 	idx = srcu_read_lock(&bsk_afters);
 	preempt_enable();
+	/*
+	 * Nearly every write is submitted behind a plug, where what is submitted here would start only later, and others wait for it. What
+	 * is in the plug goes now: as with any task that goes to sleep, it must not be what we wait for.
+	 */
+	plug = current->plug;
+	if (plug)
+		blk_finish_plug(plug);
 	after.fn(after.arg);
+	if (plug)
+		blk_start_plug(plug);
 	srcu_read_unlock(&bsk_afters, idx);
 }
 

@@ -107,7 +107,8 @@ void blkfilter_submit(struct blkfilter_dev *fdev, struct bio *bio);
  * of it. That saves the switch to a worker. Atomic.
  *
  * False: it will not be called, and a worker has to. So it is for bios with REQ_NOWAIT or of the idle class, inside of another driver's
- * submit, behind a plug, for a task that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). The function may run after detach(),
+ * submit, for a task that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). What the submitter
+ * has in a plug is submitted before, and fn has no plug. The function may run after detach(),
  * but not after blkfilter_unregister() has returned: arg has to last that long by itself.
  */
 bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg);
