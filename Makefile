@@ -4,12 +4,12 @@
 .DEFAULT_GOAL := help
 XTASK = @sh xtask/run.sh
 
-.PHONY: help demo test sim mutants bench fuzz sanitize check modules install uninstall setup clean
+.PHONY: help demo test sim mutants bench bench-check fuzz sanitize check modules install uninstall setup clean
 
 help: ## this list
 	@echo 'make TARGET    [KERNEL=6.1|6.12|7.3] [HOST=1]'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo 'HOST=1 runs the demo on this machine in place of a virtual one; KERNEL chooses the kernel (demo, test, modules).'
 	@echo 'cargo xtask vm -- COMMAND runs a command in a virtual machine with the modules.'
@@ -26,8 +26,11 @@ sim: ## the core on simulated disks: SEED= STEPS= SECONDS=
 mutants: ## the simulator against seeded defects: it must find each
 	$(XTASK) mutants
 
-bench: ## what tracking costs a write, in instructions
+bench: ## figures beside dm-snapshot's, into docs/bench (7 to 15 minutes)
 	$(XTASK) bench $(if $(KERNEL),--kernel $(KERNEL))
+
+bench-check: ## the short form: fails where a figure is more than 5 % worse than the one in docs/bench
+	$(XTASK) bench --check
 
 fuzz: ## every decoder on inputs made by a machine: RUNS= NAME=
 	$(XTASK) fuzz $(if $(RUNS),--runs $(RUNS)) $(if $(NAME),--name $(NAME))

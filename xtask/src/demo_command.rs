@@ -218,6 +218,7 @@ exec bash /host/demo.sh
         programs: list.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
         counted: false,
+        emulator: Vec::new(),
     };
     let outcome = vm::run(setup, &spec, &mut |line, _| on_line(line))?;
     let disks = outcome.dir.join("disks");

@@ -283,6 +283,7 @@ impl Round<'_> {
             programs: self.programs.to_vec(),
             modules: Some(modules::folder(self.kernel).join("guest")),
             counted: false,
+            emulator: Vec::new(),
         };
         let mut ended = false;
         // Processor time when the last test ended.

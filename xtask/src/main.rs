@@ -2,7 +2,7 @@
 //! Every automation of blk-snap. The root Makefile's targets only call it; `cargo xtask help` lists the commands.
 
 mod apt;
-mod bench_command;
+mod bench;
 mod cache;
 mod check_command;
 mod demo_command;
@@ -74,7 +74,7 @@ enum Action {
     /// Builds the seeded defects one after the other, and has the simulator find each (about 7 minutes)
     Mutants,
     /// Measures, in a virtual machine whose clock counts instructions
-    Bench(bench_command::Arguments),
+    Bench(bench::Arguments),
     /// Tries every decoder on inputs made by a machine (libFuzzer)
     Fuzz(hunt_command::Fuzz),
     /// Runs the crates' tests under the address sanitizer
@@ -147,7 +147,7 @@ fn run(action: Action) -> Result<()> {
             }
             Ok(())
         }
-        Action::Bench(arguments) => bench_command::run(&arguments),
+        Action::Bench(arguments) => bench::run(&arguments),
         Action::Vm(arguments) => vm_command::run(&arguments),
     }
 }

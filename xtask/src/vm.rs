@@ -46,6 +46,8 @@ pub(crate) struct Spec<'a> {
     /// Emulated on one processor, with a clock that counts instructions: a nanosecond each. For figures; for nothing else, as it is
     /// slow, and no two processors ever run at once.
     pub(crate) counted: bool,
+    /// More arguments for the emulator.
+    pub(crate) emulator: Vec<String>,
 }
 
 /// How a run ended.
@@ -223,6 +225,7 @@ pub(crate) fn run(
         command.args(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]);
         command.args(["-cpu", "max,-erms,-fsrm"]);
     }
+    command.args(&spec.emulator);
     command.args([
         "-chardev",
         &format!("file,id=console,path={}", dir.join("kernel.log").display()),

@@ -103,6 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         programs: list,
         modules: folder.is_dir().then_some(folder),
         counted: false,
+        emulator: Vec::new(),
     };
     let outcome = vm::run(&setup, &spec, &mut |line, _| println!("{line}"))?;
     if arguments.dmesg {

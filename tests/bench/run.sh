@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Runs cells of the bench in a guest: `run.sh KIND`, one line each in /host/cells, with tabs between
+#
+#     NAME   STATE   TARGET   BEFORE   WORK
+#
+# KIND is what origin and store are made of, STATE what lies above the origin, TARGET what is worked on (origin or image; takes: the origin,
+# while snapshots of it are taken), BEFORE and WORK are arguments of fio, the first for what is done before and not measured (`-`: nothing).
+# Each cell has a state made for it. It leaves fio's JSON in /host/out/NAME.json, and what the snapshot says of itself in
+# /host/out/NAME.info; `DONE NAME` goes to the output. Whoever counts instructions puts a file /host/kallsyms there, for the kernel's symbols.
+set -Eeuo pipefail
+trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR
+# shellcheck source-path=SCRIPTDIR
+. /repo/tests/bench/lib.sh
+
+devices "$1"
+mkdir -p /host/out
+while IFS=$'\t' read -r name state target before work; do
+    read -r -a words <<<"$state"
+    "up_${words[0]}" "${words[@]:1}"
+    [ ! -e /host/kallsyms ] || cat /proc/kallsyms >/host/kallsyms
+    file=$TARGET
+    [ "$target" != image ] || file=$IMAGE
+    # shellcheck disable=SC2086
+    [ "$before" = - ] || fio --name=before --filename="$TARGET" $COMMON $before --output=/dev/null
+    # shellcheck disable=SC2086
+    set -- fio --name=cell --filename="$file" $COMMON $work --output-format=json --output="/host/out/$name.json"
+    if [ "$target" = takes ]; then takes "$@"; else "$@"; fi
+    info >"/host/out/$name.info"
+    down
+    echo "DONE $name"
+done </host/cells

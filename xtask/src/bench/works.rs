@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What is done with a device, as data.
+
+use super::cells::{On, Work};
+
+/// What is usual.
+const USUAL: Work = Work {
+    name: "",
+    title: "",
+    on: On::Origin,
+    before: None,
+    fio: "",
+    once: "",
+    long: "",
+    agree: 0.01,
+};
+
+const SEQUENTIAL_READ: &str = "--ioengine=psync --rw=read --bs=1M";
+const RANDOM: &str =
+    "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --size=256M --norandommap";
+/// Far from what was saved before.
+const FAR: &str =
+    "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --norandommap --offset=16G --size=32G";
+
+/// All works, in the order of the report.
+pub(crate) const WORKS: [Work; 14] = [
+    Work {
+        name: "random",
+        title: "random 4 KiB write, QD 1",
+        fio: RANDOM,
+        once: "--io_size=160M",
+        long: "--io_size=160M",
+        ..USUAL
+    },
+    Work {
+        name: "sparse",
+        title: "first overwrite, sparse random 4 KiB, QD 1",
+        fio: "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --size=768M",
+        once: "--io_size=24M",
+        long: "--io_size=96M",
+        ..USUAL
+    },
+    Work {
+        name: "sparse32",
+        title: "first overwrite, sparse random 4 KiB, QD 32",
+        fio: "--ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=768M",
+        once: "--io_size=24M",
+        long: "--io_size=96M",
+        agree: 0.03,
+        ..USUAL
+    },
+    Work {
+        name: "dense32",
+        title: "first overwrite, every 4 KiB block of a region at random, QD 32",
+        fio: "--ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=64M --random_generator=lfsr",
+        once: "--io_size=64M",
+        long: "--io_size=64M",
+        agree: 0.03,
+        ..USUAL
+    },
+    Work {
+        name: "seq",
+        title: "first overwrite, sequential 1 MiB, QD 1",
+        fio: "--ioengine=psync --rw=write --bs=1M --size=512M",
+        once: "--io_size=512M",
+        long: "--io_size=512M",
+        agree: 0.02,
+        ..USUAL
+    },
+    Work {
+        name: "second",
+        title: "second overwrite, random 4 KiB, QD 1",
+        before: Some("--ioengine=psync --rw=write --bs=1M --size=64M"),
+        fio: "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --size=64M --norandommap",
+        once: "--io_size=160M",
+        long: "--io_size=160M",
+        ..USUAL
+    },
+    Work {
+        name: "image-clean",
+        title: "image read, sequential 1 MiB, nothing saved",
+        on: On::Image,
+        fio: SEQUENTIAL_READ,
+        once: "--size=512M",
+        long: "--size=512M",
+        agree: 0.02,
+        ..USUAL
+    },
+    Work {
+        name: "image-saved",
+        title: "image read, sequential 1 MiB, all saved",
+        on: On::Image,
+        before: Some("--ioengine=psync --rw=write --bs=1M --size=256M"),
+        fio: SEQUENTIAL_READ,
+        once: "--size=256M --io_size=512M",
+        long: "--size=256M --io_size=512M",
+        agree: 0.02,
+    },
+    Work {
+        name: "takes",
+        title: "takes under random 4 KiB writes, QD 32",
+        on: On::Takes,
+        fio: "--ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=256M --norandommap --time_based --runtime=600",
+        ..USUAL
+    },
+    Work {
+        name: "wide",
+        title: "random 4 KiB write over all of the device, QD 1",
+        fio: "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --norandommap",
+        once: "--io_size=24M",
+        long: "--io_size=96M",
+        ..USUAL
+    },
+    saved(
+        "saved3",
+        "first overwrite after 10³ blocks",
+        "--ioengine=psync --rw=write --bs=1M --size=4M",
+    ),
+    saved(
+        "saved4",
+        "first overwrite after 10⁴ blocks",
+        "--ioengine=psync --rw=write --bs=1M --size=40M",
+    ),
+    saved(
+        "saved5",
+        "first overwrite after 10⁵ blocks",
+        "--ioengine=psync --rw=write --bs=1M --size=400M",
+    ),
+    saved(
+        "saved6",
+        "first overwrite after 10⁶ blocks",
+        "--ioengine=psync --rw=write --bs=1M --size=4G",
+    ),
+];
+
+const fn saved(name: &'static str, title: &'static str, before: &'static str) -> Work {
+    Work {
+        name,
+        title,
+        before: Some(before),
+        fio: FAR,
+        once: "--io_size=24M",
+        long: "--io_size=96M",
+        ..USUAL
+    }
+}
