@@ -327,7 +327,7 @@ fn drive(serial: &str, path: &Path, read_only: bool, device: &str) -> [String; 4
     [
         "-drive".into(),
         format!(
-            "if=none,id=drive-{serial},file={},format=raw,cache=unsafe,aio=threads{extra}",
+            "if=none,id=drive-{serial},file={},format=raw,cache=unsafe,aio=threads,werror=report{extra}",
             path.display()
         ),
         "-device".into(),
