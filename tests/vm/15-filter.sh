@@ -66,7 +66,7 @@ t_load_filter_full_table() { # long
 }
 
 # A write whose task sleeps at a queue that somebody else has frozen has passed the hook: an attach waits for it.
-t_load_filter_frozen_queue() { # long
+t_load_filter_frozen_queue() { # long 6.1
     local first second
     modprobe null_blk nr_devices=1 queue_mode=2 irqmode=2 completion_nsec=1500000000 || skip "no null_blk"
     within 3 test -b /dev/nullb0

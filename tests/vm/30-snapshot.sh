@@ -216,7 +216,7 @@ t_store_directory_on_xfs() { # long
     same "$(find $W/d -type f | wc -l)" 0 "files left in the directory"
 }
 
-t_store_file_on_tmpfs() { # long
+t_store_file_on_tmpfs() { # long 7.3
     truncate -s 0 $W/store
     check_store $W/store
 }

@@ -42,7 +42,7 @@ t_cbt_map_is_that_of_the_last_take() {
     same "$(snapc cbtmap "$a" | od -An -v -tu1 -w1 | awk '$1 > 1 { printf "%d ", NR - 1 }')" "10 11 12 13 " "the blocks marked"
 }
 
-t_cbt_generation_changes_after_255_takes() { # long
+t_cbt_generation_changes_after_255_takes() { # long 6.1
     local a first failed='' && a=$(node $A)
     snapc attach "$a"
     first=$(snapc cbtinfo "$a" | value generation)

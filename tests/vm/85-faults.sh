@@ -64,7 +64,7 @@ t_fault_origin_slow() { # long
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
-t_fault_origin_stuck_at_the_take() { # long
+t_fault_origin_stuck_at_the_take() { # long 7.3
     local frail pid id && frail=$(frail frail $A)
     snapc attach "$frail"
     id=$(GATE_MS=300 snapc open memory)
@@ -128,7 +128,7 @@ t_fault_other_snapshot_ends_during_the_take() {
 }
 
 # A device that stands still does not keep the file systems of the others frozen.
-t_fault_device_stuck_while_it_is_frozen() { # long
+t_fault_device_stuck_while_it_is_frozen() { # long 6.1
     local good bad pid id before timeout=/sys/module/blksnap/parameters/store_timeout_seconds
     good=$(frail_fs good $B) bad=$(frail_fs bad $A)
     id=$(snapc open2 memory)
