@@ -56,7 +56,6 @@ void bsk_worker_free(struct bsk_worker *w);		/* P */
 /* P: one round on this thread; what is left when it says false runs soon. false: it runs already. */
 bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx));
 void bsk_worker_again(struct bsk_worker *w);		/* A: inside of it: what was pushed up to now is seen to by what follows */
-bool bsk_worker_single(struct bsk_worker *w);		/* A: inside of it: one bio is on list 0, and nothing else anywhere */
 void bsk_worker_push(struct bsk_worker *w, u32 list, struct bio *bio);	/* A */
 void bsk_worker_put(struct bsk_worker *w, u32 list, struct bio *bio);	/* A: to be followed by a kick, or a round here */
 struct bio *bsk_worker_take(struct bsk_worker *w, u32 list);	/* the whole list, oldest first */

@@ -80,6 +80,18 @@ void bsk_worker_start(struct bsk_worker *w, void *ctx)
 	smp_store_release(&w->live, true);
 }
 
+/* The state is QUEUED, by the caller. */
+static void bsk_worker_queue(struct bsk_worker *w)
+{
+	/* The read side: see bsk_worker_stop. */
+	rcu_read_lock();
+	if (smp_load_acquire(&w->live))
+		queue_work(w->wq, &w->work);
+	else
+		atomic_set(&w->state, IDLE);
+	rcu_read_unlock();
+}
+
 void bsk_worker_kick(struct bsk_worker *w)
 {
 	int old;
@@ -92,15 +104,8 @@ void bsk_worker_kick(struct bsk_worker *w)
 		if (atomic_try_cmpxchg(&w->state, &old, old == IDLE ? QUEUED : AGAIN))
 			break;
 	}
-	if (old != IDLE)
-		return;
-	/* The read side: see bsk_worker_stop. */
-	rcu_read_lock();
-	if (smp_load_acquire(&w->live))
-		queue_work(w->wq, &w->work);
-	else
-		atomic_set(&w->state, IDLE);
-	rcu_read_unlock();
+	if (old == IDLE)
+		bsk_worker_queue(w);
 }
 
 static bool bsk_worker_begin(struct bsk_worker *w)
@@ -125,12 +130,7 @@ bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx))
 	if (round(w->ctx) && atomic_cmpxchg(&w->state, RUNNING, IDLE) == RUNNING)
 		goto out;
 	atomic_set(&w->state, QUEUED);
-	rcu_read_lock();
-	if (smp_load_acquire(&w->live))
-		queue_work(w->wq, &w->work);
-	else
-		atomic_set(&w->state, IDLE);
-	rcu_read_unlock();
+	bsk_worker_queue(w);
 out:
 	/* After it, w may be gone: of the wake-up only the address counts. */
 	here = &w->here;
@@ -152,14 +152,6 @@ void bsk_worker_again(struct bsk_worker *w)
 {
 	atomic_set(&w->state, RUNNING);
 	smp_mb();	/* pairs with bsk_worker_kick */
-}
-
-bool bsk_worker_single(struct bsk_worker *w)
-{
-	struct bio *bio = READ_ONCE(w->list[0]);
-
-	/* Only who runs the worker takes bios from the list, so that this one stays. */
-	return bio && !bio->bi_next && !READ_ONCE(w->list[1]) && llist_empty(&w->done);
 }
 
 bool bsk_worker_comes(struct bsk_worker *w)

@@ -86,7 +86,6 @@ unsafe extern "C" {
     pub(crate) fn bsk_worker_free(w: *mut c_void);
     pub(crate) fn bsk_worker_here(w: *mut c_void, round: unsafe extern "C" fn(*mut c_void) -> bool) -> bool;
     pub(crate) fn bsk_worker_again(w: *mut c_void);
-    pub(crate) fn bsk_worker_single(w: *mut c_void) -> bool;
     pub(crate) fn bsk_worker_push(w: *mut c_void, list: u32, bio: *mut c_void);
     pub(crate) fn bsk_worker_put(w: *mut c_void, list: u32, bio: *mut c_void);
     pub(crate) fn bsk_worker_take(w: *mut c_void, list: u32) -> *mut c_void;

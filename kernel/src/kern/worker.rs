@@ -141,12 +141,6 @@ impl<T: Work<N>, const N: u8> Worker<T, N> {
         }
     }
 
-    /// Inside of [`Work::round_here`]: whether one bio is on the list [`List::Held`], and nothing else is there. Atomic.
-    pub fn is_single(&self) -> bool {
-        // SAFETY: `raw` is live.
-        unsafe { sys::bsk_worker_single(self.raw.as_ptr()) }
-    }
-
     /// Inside of [`Work::round_here`]: what was pushed up to now is dealt with by what follows. Atomic.
     pub fn again(&self) {
         // SAFETY: `raw` is live, and the thread is the one that runs it.

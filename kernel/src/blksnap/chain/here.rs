@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 
 use kern::bio::{Bio, BioId};
 use kern::filter::After;
+use kern::worker::List;
 
 use super::Chain;
 
@@ -18,18 +19,11 @@ use super::Chain;
 pub(super) enum Whose<'a> {
     /// By the worker, for all.
     All,
-    /// By the submitter of a write: which one it is, from when it was met until it is sent on.
+    /// By the submitter of this write, until it is sent on.
     Own(&'a mut Option<BioId>),
 }
 
 impl Whose<'_> {
-    /// A held write is about to be told to the engine.
-    pub(super) fn meets(&mut self, bio: &Bio) {
-        if let Whose::Own(own) = self {
-            own.get_or_insert(bio.id());
-        }
-    }
-
     /// Whether a write that is released is to be sent on, or else to be left to the worker.
     pub(super) fn sends(&mut self, bio: &Bio) -> bool {
         match self {
@@ -50,25 +44,36 @@ impl Chain {
     pub(super) fn serve_own(&self) -> bool {
         kern::file::without_reclaim(|| {
             let asked = self.asked.load(Ordering::SeqCst);
-            if !self.worker.is_single() {
-                return false;
-            }
-            let mut own = None;
+            let Some(bio) = self.only_one() else { return false };
+            let mut own = Some(bio.id());
+            let mut held = Some(bio);
             // The second time when the read has ended already.
             for _ in 0..2 {
-                let Some(state) = self.state.try_lock() else { return false };
+                let Some(state) = self.state.try_lock() else { break };
                 self.urged.store(false, Ordering::SeqCst);
-                self.round(state, Whose::Own(&mut own));
+                self.round(state, &mut held.take().into_iter(), Whose::Own(&mut own));
                 if own.is_none() || self.worker.is_empty() {
                     break;
                 }
                 self.worker.again();
             }
+            held.into_iter().for_each(|bio| self.worker.put(List::Held, bio));
             let done = self.worker.is_empty() && !self.urged.load(Ordering::SeqCst);
             if done {
                 self.answer(asked);
             }
             done
         })
+    }
+
+    /// The write that is held, if nothing else is to be done. Not to be looked at while it is on the list: a failure may send it on.
+    fn only_one(&self) -> Option<Bio> {
+        let mut held = self.worker.take(List::Held);
+        let (first, second) = (held.next(), held.next());
+        if first.is_some() && second.is_none() && self.worker.is_empty() {
+            return first;
+        }
+        first.into_iter().chain(second).chain(held).for_each(|bio| self.worker.put(List::Held, bio));
+        None
     }
 }

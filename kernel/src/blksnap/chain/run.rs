@@ -32,7 +32,7 @@ impl Work<0> for Chain {
         kern::file::without_reclaim(|| {
             let asked = self.asked.load(Ordering::SeqCst);
             while self.urged.swap(false, Ordering::SeqCst) || self.watching.load(Ordering::Relaxed) || !self.worker.is_empty() {
-                self.round(self.state.lock(), Whose::All);
+                self.round(self.state.lock(), &mut self.worker.take(List::Held), Whose::All);
                 if self.worker.is_empty() && !self.urged.load(Ordering::SeqCst) {
                     break;
                 }
@@ -47,9 +47,9 @@ impl Work<0> for Chain {
 }
 
 impl Chain {
-    /// Everything that came in, and what the engine wants then.
-    pub(super) fn round(&self, mut state: MutexGuard<'_, State>, mut whose: Whose<'_>) {
-        let (done, held) = (self.worker.done(), self.worker.take(List::Held));
+    /// The writes `held`, everything else that came in, and what the engine wants then.
+    pub(super) fn round(&self, mut state: MutexGuard<'_, State>, held: &mut dyn Iterator<Item = Bio>, whose: Whose<'_>) {
+        let done = self.worker.done();
         let finished = core::mem::take(&mut *self.finished.lock());
         let mut out = Out::default();
         if let Whose::All = whose {
@@ -67,7 +67,6 @@ impl Chain {
                 out.note(state.job(job));
             }
             for bio in held {
-                whose.meets(&bio);
                 self.hold(state, bio, &mut out);
             }
             if ended > 0 {
