@@ -8,6 +8,7 @@
 #include <linux/atomic.h>
 #include <linux/blk-filter.h>
 #include <linux/blk_types.h>
+#include <linux/percpu-defs.h>
 #include "shim.h"
 
 struct bsk_work;
@@ -30,7 +31,14 @@ void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a
 void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on; may wait and poll are cleared */
 
 /* ---- hook_after.c: what a filter has called when it holds a bio ---- */
+struct bsk_after {
+	void (*fn)(void *arg);
+	void *arg;
+	struct bio *bio;
+};
+DECLARE_PER_CPU(struct bsk_after, bsk_after);
 void bsk_after_held(struct bio *bio);	/* preemption is off, and on afterwards; sleeps then */
+void bsk_after_passed(void);		/* atomic; it was asked for, and the bio passes */
 void bsk_after_grace(void);		/* sleeps; whoever was in such a function has left it */
 void bsk_preempt_off(void);		/* atomic; no such call may be asked for meanwhile */
 void bsk_preempt_on(void);

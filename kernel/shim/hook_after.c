@@ -3,8 +3,10 @@
  * What a filter that holds a bio has called once the submitter is not atomic any more: copying in the submitter's own time costs no
  * switch to a worker and back.
  *
- * A slot on each CPU, used while preemption is off: free, taken by blkfilter_after() inside of submit(), and emptied by the hook
- * that called submit(), before preemption is on again. Where submit() is not called by the hook (a held bio is sent on) it is closed.
+ * A slot on each CPU, used while preemption is off: free, taken by blkfilter_after() inside of submit() for the bio that is shown, and
+ * emptied by the hook that called submit(), before preemption is on again: whatever becomes of the bio, the slot is free when its hook is
+ * left. A hook in an interrupt on the same CPU, within another one, finds another bio there and leaves it alone; it is given no slot itself.
+ * Where submit() is not called by the hook (a held bio is sent on) the slot is closed.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -17,13 +19,7 @@
 #include <linux/srcu.h>
 #include "hook.h"
 
-struct bsk_after {
-	void (*fn)(void *arg);
-	void *arg;
-	struct bio *bio;
-};
-
-static DEFINE_PER_CPU(struct bsk_after, bsk_after);
+DEFINE_PER_CPU(struct bsk_after, bsk_after);
 /* Those who are in such a function, which may sleep. */
 DEFINE_STATIC_SRCU(bsk_afters);
 
@@ -68,6 +64,7 @@ void bsk_after_held(struct bio *bio)
 		return;
 	}
 	slot->fn = NULL;
+	slot->bio = NULL;
 	/* Before preemption is on: blkfilter_unregister() waits for those with preemption off, and then for these. */
 	idx = srcu_read_lock(&bsk_afters);
 	preempt_enable();
@@ -82,6 +79,14 @@ void bsk_after_held(struct bio *bio)
 	if (plug)
 		blk_start_plug(plug);
 	srcu_read_unlock(&bsk_afters, idx);
+}
+
+/* The filter that asked has not held its bio: what it asked for must not be left to a later one. Preemption is off. */
+void bsk_after_passed(void)
+{
+	this_cpu_write(bsk_after.fn, NULL);
+	this_cpu_write(bsk_after.bio, NULL);
+	pr_warn_once("a filter passed a bio that it had asked blkfilter_after() for, whose function is not called\n");
 }
 
 void bsk_after_grace(void)

@@ -10,6 +10,7 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/linkage.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <asm/ibt.h>
 #include <asm/nospec-branch.h>
@@ -54,6 +55,8 @@ __visible bool notrace bsk_submitting(struct bio *bio)
 	}
 	if (end_io)
 		bsk_count(bio, end_io);
+	if (unlikely(this_cpu_read(bsk_after.bio) == bio))
+		bsk_after_passed();
 	preempt_enable_notrace();
 	return false;
 }

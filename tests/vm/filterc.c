@@ -26,7 +26,7 @@ static int run(int fd, const char *filter, const char *verb, uint64_t number)
 	struct attach a = { .opt = 0 };
 	struct detach d = { .name = "" };
 	struct ctl c = { .opt = 0 };
-	uint64_t counts[4] = { 0 }, range[2] = { 0, number };
+	uint64_t counts[5] = { 0 }, range[2] = { 0, number };
 	uint32_t ms = (uint32_t)number;
 
 	memcpy(a.name, filter, strnlen(filter, 31));
@@ -43,7 +43,8 @@ static int run(int fd, const char *filter, const char *verb, uint64_t number)
 		c.opt = (uintptr_t)counts;
 		if (ioctl(fd, CTL, &c))
 			return -1;
-		printf("shown=%lu\nsectors=%lu\nheld=%lu\nsent=%lu\n", counts[0], counts[1], counts[2], counts[3]);
+		printf("shown=%lu\nsectors=%lu\nheld=%lu\nsent=%lu\nserved=%lu\n", counts[0], counts[1], counts[2], counts[3],
+		       counts[4]);
 		return 0;
 	}
 	if (!strcmp(verb, "close")) {

@@ -102,14 +102,17 @@ void blkfilter_unregister(const struct blkfilter_ops *ops);
 void blkfilter_submit(struct blkfilter_dev *fdev, struct bio *bio);
 
 /*
- * Inside of submit(), for a bio that it then must hold: fn(arg) is called in the submitter's context as soon as that is not atomic any
- * more, before submit_bio() returns. It may sleep, as submitting does, and is not to wait for other things: the submitter does not know
- * of it. That saves the switch to a worker. Atomic.
+ * Inside of submit(), for a bio that it then must hold: fn(arg) is called in the submitter's context as soon as that is not atomic
+ * any more, before submit_bio() returns. It may sleep, as submitting does, and is not to wait for other things: the submitter does not
+ * know of it. That saves the switch to a worker. Atomic.
  *
- * False: it will not be called, and a worker has to. So it is for bios with REQ_NOWAIT or of the idle class, inside of another driver's
- * submit, for a task that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). What the submitter
- * has in a plug is submitted before, and fn has no plug. The function may run after detach(),
- * but not after blkfilter_unregister() has returned: arg has to last that long by itself.
+ * False: it will not be called, and a worker has to. So it is for bios with REQ_NOWAIT or of the idle class, inside of another
+ * driver's submit, for a task that is freeing memory, with BLKFILTER_AGAIN, and for the second call within one submit_bio(). A filter
+ * that passes the bio all the same has asked in vain: the log says so once, and fn is not called (but where a filter behind holds the
+ * bio).
+ *
+ * What the submitter has in a plug is submitted before, and fn has no plug. The function may run after detach(), but not after
+ * blkfilter_unregister() has returned: arg has to last that long by itself.
  */
 bool blkfilter_after(struct bio *bio, void (*fn)(void *arg), void *arg);
 
