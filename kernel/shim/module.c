@@ -6,8 +6,16 @@
 #include <linux/init.h>
 #include "shim.h"
 
+/*
+ * On a real-time kernel a spinlock_t sleeps, also one that the kernel's own functions take: waking a wait queue, allocating from a
+ * slab. The hooks and the ends of bios do so with preemption off.
+ */
 static int __init bsk_init(void)
 {
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		pr_err("not for a real-time kernel (PREEMPT_RT), where a write cannot be looked at without sleeping\n");
+		return -EOPNOTSUPP;
+	}
 	return bsr_module_init();
 }
 
