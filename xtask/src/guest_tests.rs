@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// On each kernel the long tests too that otherwise run on one of the others
     #[arg(long)]
     all: bool,
+    /// How often `load_rounds` loads and unloads the modules
+    #[arg(long)]
+    rounds: Option<u32>,
 }
 
 impl Options {
@@ -38,6 +41,9 @@ impl Options {
         !self.all && self.name.is_empty()
     }
 }
+
+/// A round of `load_rounds` takes no longer, on a busy machine either.
+const ROUND_SECONDS: u64 = 15;
 
 /// A test: its file, and its function there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +57,7 @@ struct Round<'a> {
     setup: &'a Setup,
     kernel: &'a Kernel,
     programs: &'a [PathBuf],
+    rounds: Option<u32>,
     jobs: Mutex<VecDeque<Job>>,
     times: Mutex<Vec<Time>>,
 }
@@ -189,6 +196,7 @@ fn one_kernel(
         setup,
         kernel,
         programs,
+        rounds: options.rounds,
         jobs: Mutex::new(jobs(&options.name, share)?),
         times: Mutex::default(),
     };
@@ -270,18 +278,22 @@ impl Round<'_> {
         for entry in fs::read_dir(sh::root().join("tests/vm"))? {
             sh::copy_into(&entry?.path(), &tests)?;
         }
+        let more = u64::from(self.rounds.unwrap_or(0)) * ROUND_SECONDS;
+        let rounds = self
+            .rounds
+            .map_or(String::new(), |n| format!("ROUNDS={n} "));
         let spec = Spec {
             name: claim.name.clone(),
             kernel: self.kernel,
             memory_mib: 1536,
             cpus: 2,
-            timeout: Duration::from_secs(1800),
+            timeout: Duration::from_secs(1800 + more),
             disks: disks(),
             // A piece of memory that is a disk, /dev/pmem0.
             append: "memmap=16M!1G".into(),
             script: format!(
-                "TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
-                120
+                "{rounds}TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
+                120 + more
             ),
             programs: self.programs.to_vec(),
             modules: Some(modules::folder(self.kernel).join("guest")),
