@@ -121,7 +121,8 @@ void bsk_dev_put(struct block_device *bdev);	/* sleeps */
 void *bsk_dev_disk(struct block_device *bdev);
 u64 bsk_dev_first(struct block_device *bdev);
 const u64 *bsk_dev_sectors(struct block_device *bdev);	/* how many it has now; NULL: a whole disk */
-u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len);
+void bsk_dev_name(struct block_device *bdev, char *name, u32 len);
+void bsk_dev_facts(struct block_device *bdev, u32 *major, u32 *minor, u64 *sectors);	/* sectors: how many it has now */
 bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
 /* Sleeps: waits until bios that are in the device's queue now have ended; no new write may come meanwhile. false: time is over. */

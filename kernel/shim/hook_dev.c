@@ -38,11 +38,16 @@ const u64 *bsk_dev_sectors(struct block_device *bdev)
 	return bdev_is_partition(bdev) ? &bdev->bd_nr_sectors : NULL;
 }
 
-u32 bsk_dev_name(struct block_device *bdev, char *name, u32 len)
+void bsk_dev_name(struct block_device *bdev, char *name, u32 len)
 {
-	int n = scnprintf(name, len, "%pg", bdev);
+	snprintf(name, len, "%pg", bdev);
+}
 
-	return n < 0 ? 0 : n;
+void bsk_dev_facts(struct block_device *bdev, u32 *major, u32 *minor, u64 *sectors)
+{
+	*major = MAJOR(bdev->bd_dev);
+	*minor = MINOR(bdev->bd_dev);
+	*sectors = bdev_nr_sectors(bdev);
 }
 
 bool bsk_dev_zoned(struct block_device *bdev)

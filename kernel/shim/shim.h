@@ -27,6 +27,13 @@ struct gendisk;
 /* ---- module.c: the module's entry and exit ---- */
 int bsr_module_init(void);	/* sleeps; a negative errno refuses the load */
 void bsr_module_exit(void);	/* sleeps */
+struct kernel_param;
+/* For a file below /sys/module that is read only. Rust writes at most size bytes and says how many; sleeps for locks alone. */
+int bsk_state_text(char *page, size_t (*text)(char *page, size_t size));
+int bsk_state_set(const char *value, const struct kernel_param *param);
+size_t bsr_state_attachments(char *page, size_t size);
+size_t bsr_state_devices(char *page, size_t size);
+size_t bsr_state_snapshots(char *page, size_t size);
 
 /* ---- print.c: the kernel log ---- */
 void bsk_print(int level, const char *text, size_t len);	/* atomic; level as in KERN_*: 0 emergency, 3 error, 4 warning, 6 info, 7 debug */

@@ -311,7 +311,8 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_disk(bdev: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_dev_first(bdev: *mut c_void) -> u64;
     pub(crate) fn bsk_dev_sectors(bdev: *mut c_void) -> *const u64;
-    pub(crate) fn bsk_dev_name(bdev: *mut c_void, name: *mut u8, len: u32) -> u32;
+    pub(crate) fn bsk_dev_name(bdev: *mut c_void, name: *mut u8, len: u32);
+    pub(crate) fn bsk_dev_facts(bdev: *mut c_void, major: *mut u32, minor: *mut u32, sectors: *mut u64);
     pub(crate) fn bsk_dev_zoned(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32) -> bool;

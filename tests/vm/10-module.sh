@@ -94,6 +94,19 @@ a_round() {
     rmmod blkfilter
 }
 
+# Looks at what the modules show of themselves, again and again, while they come and go.
+look() {
+    local file text
+    while [ ! -e $W/stop ]; do
+        for file in /sys/module/blk{filter/parameters/attachments,snap/parameters/{devices,snapshots}}; do
+            text=
+            { read -r -d '' text <$file || true; } 2>/dev/null
+            case $text in *state=live*) echo "$text" >$W/seen ;; esac
+        done
+        sleep 0.01
+    done
+}
+
 # ROUNDS of it under load; a thousand by `cargo xtask test --vm --name load_rounds --rounds 1000`. Memory must not grow with them: by a KiB each
 # and some MiB of chance at most. Each ten rounds the load is proved and begun anew.
 t_load_rounds() { # long
@@ -105,6 +118,8 @@ t_load_rounds() { # long
             rm -f $W/a.journal*
             blkdiscard -z $A
             load $A $W/a.journal
+            look &
+            LOADS+=($!)
         fi
         a_round $round
         if [ $((round % 10)) = 9 ] || [ $((round + 1)) = "$rounds" ]; then
@@ -112,6 +127,7 @@ t_load_rounds() { # long
             stamp prove $A:$W/a.journal
         fi
     done
+    grep -q 'state=live' $W/seen || fail "nobody saw the modules at work: $(cat $W/seen)"
     [ "$memory" != 0 ] || return 0
     grown=$(($(kernel_memory) - memory))
     echo "$round rounds; the kernel's memory grew by $grown KiB" | tee -a /host/rounds.txt

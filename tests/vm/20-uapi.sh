@@ -90,3 +90,31 @@ t_cbtinfo() {
     same "$(snapc cbtinfo "$a" | value generation)" "$(value generation <$W/info)" generation
     destroy
 }
+
+state() { cat "/sys/module/$1/parameters/$2"; }
+uuid() { sed -E 's/^(.{8})(.{4})(.{4})(.{4})/\1-\2-\3-\4-/' <<<"$1"; }
+
+t_state_below_sys() {
+    local a b && a=$(<"/sys/class/block/${A##*/}/dev") && b=$(<"/sys/class/block/${B##*/}/dev")
+    same "$(state blkfilter attachments)$(state blksnap devices)$(state blksnap snapshots)" "" "what is shown of nothing"
+    snapshot memory $((8 << 20)) -- $A $B
+    state blkfilter attachments | grep -qx "$a name=${A##*/} filter=blksnap first=0 sectors=65536 state=live"
+    state blkfilter attachments | grep -qx "$b name=${B##*/} filter=blksnap first=0 sectors=65536 state=live"
+    state blksnap devices | grep -qE "^$a sectors=65536 block=65536 change=[0-9a-f-]{36}/1 snapshots=1$"
+    state blksnap snapshots | grep -qx "$(uuid "$ID") state=taken error=0 used=0 limit=$((8 << 20)) devices=$a,$b"
+    same "$(stat -c %a /sys/module/blk{filter,snap}/parameters/{attachments,devices,snapshots} 2>/dev/null | sort -u)" 444 mode
+    ! (echo 1 >/sys/module/blksnap/parameters/snapshots) 2>/dev/null || fail "it can be written"
+    # More than the store can take.
+    dd if=/dev/urandom of=$A bs=1M count=16 oflag=direct status=none
+    within 5 eval "grep -q 'state=failed error=-28 used=.* devices=$a,$b\$' /sys/module/blksnap/parameters/snapshots"
+    destroy
+    same "$(state blksnap snapshots)" "" "snapshots after the last one"
+}
+
+t_state_is_one_page() { # long
+    mkdir $W/store
+    for _ in {1..50}; do snapc create $W/store 8; done >/dev/null
+    state blksnap snapshots >$W/state
+    same "$(tail -n 1 $W/state)" "more=$((51 - $(wc -l <$W/state)))" "the last line"
+    [ "$(stat -c %s $W/state)" -gt 3900 ] && [ "$(grep -c 'state=created' $W/state)" -gt 40 ] || fail "the page is not used"
+}

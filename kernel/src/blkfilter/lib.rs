@@ -97,4 +97,5 @@ impl kern::Module for Blkfilter {
 }
 
 kern::hooks!(Blkfilter);
+kern::state! { bsr_state_attachments = registry::show; }
 kern::module!(Blkfilter);

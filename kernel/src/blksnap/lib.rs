@@ -15,6 +15,7 @@
 //! | `chain/` | copy on write of one device, for all its snapshots |
 //! | `image/` | a snapshot's image of a device |
 //! | `store/` | difference storage |
+//! | `state.rs` | what is seen of it below `/sys/module` |
 //! | `events.rs` | what is told to those who wait |
 //!
 //! Decisions are not made here but in `blksnap_core`.
@@ -33,6 +34,7 @@ mod image;
 mod registry;
 mod slab;
 mod snapshot;
+mod state;
 mod store;
 mod take;
 mod tracking;
@@ -79,4 +81,8 @@ impl Drop for Blksnap {
     }
 }
 
+kern::state! {
+    bsr_state_devices = state::devices;
+    bsr_state_snapshots = state::snapshots;
+}
 kern::module!(Blksnap);

@@ -42,6 +42,7 @@ pub mod module;
 mod panic;
 pub mod print;
 mod rcu;
+pub mod state;
 pub mod sync;
 pub mod vec;
 

@@ -83,7 +83,7 @@ impl Snapshot {
         self.stores.get().ok_or(Errno::ESRCH)
     }
 
-    fn has(&self, device: &Device) -> bool {
+    pub(crate) fn has(&self, device: &Device) -> bool {
         self.inner.lock().members.iter().any(|m| core::ptr::eq(m.device.as_ref(), device))
     }
 }

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::{Errno, Result};
+use crate::state::Name;
 use crate::sys;
 
 /// A disk's identity. It says nothing of whether the disk is still there.
@@ -53,8 +54,24 @@ impl Device {
         Disk::of(unsafe { sys::bsk_dev_disk(self.raw()) })
     }
 
+    /// Its name, padded with NUL.
+    pub fn name(&self) -> [u8; 40] {
+        let mut name = [0; 40];
+        // SAFETY: referenced; at most the buffer's length is written.
+        unsafe { sys::bsk_dev_name(self.raw(), name.as_mut_ptr(), name.len() as u32) };
+        name
+    }
+
+    /// Major and minor number, and how many sectors it has now.
+    pub fn facts(&self) -> (u32, u32, u64) {
+        let (mut major, mut minor, mut sectors) = (0, 0, 0);
+        // SAFETY: referenced; the places are written.
+        unsafe { sys::bsk_dev_facts(self.raw(), &mut major, &mut minor, &mut sectors) };
+        (major, minor, sectors)
+    }
+
     /// First sector on the disk.
-    fn first(&self) -> u64 {
+    pub fn first(&self) -> u64 {
         // SAFETY: referenced.
         unsafe { sys::bsk_dev_first(self.raw()) }
     }
@@ -170,10 +187,7 @@ impl PartialEq for Device {
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut name = [0; 40];
-        // SAFETY: referenced; at most the buffer's length is written.
-        let len = unsafe { sys::bsk_dev_name(self.raw(), name.as_mut_ptr(), name.len() as u32) };
-        f.write_str(name.get(..len as usize).and_then(|n| core::str::from_utf8(n).ok()).unwrap_or("?"))
+        Name(&self.name()).fmt(f)
     }
 }
 
