@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/version.h>
 #include <linux/xarray.h>
 #include "snap.h"
@@ -155,6 +156,15 @@ u32 bsk_bdev_major(void *bdev)
 u32 bsk_bdev_minor(void *bdev)
 {
 	return MINOR(((struct block_device *)bdev)->bd_dev);
+}
+
+u32 bsk_bdev_height(void *bdev)
+{
+	struct gendisk *disk = ((struct block_device *)bdev)->bd_disk;
+
+	if (str_has_prefix(disk->disk_name, "dm-"))
+		return 2;
+	return !queue_is_mq(disk->queue);
 }
 
 u64 bsk_bdev_start(void *bdev)

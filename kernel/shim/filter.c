@@ -13,12 +13,13 @@ static struct blkfilter_ops bsk_filter_ops = {
 
 int bsk_filter_register(const char *name,
 	int (*attach)(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen, void **priv),
-	int (*may_detach)(void *priv), void (*leaving)(void *priv), void (*detach)(void *priv),
+	int (*insists)(const void __user *opt, u32 optlen), int (*may_detach)(void *priv), void (*leaving)(void *priv), void (*detach)(void *priv),
 	int (*ctl)(void *priv, u32 cmd, void __user *opt, u32 *optlen),
 	int (*submit)(void *priv, struct bio *bio, u64 sector, u64 sectors, u32 flags))
 {
 	bsk_filter_ops.name = name;
 	bsk_filter_ops.attach = attach;
+	bsk_filter_ops.insists = insists;
 	bsk_filter_ops.may_detach = may_detach;
 	bsk_filter_ops.leaving = leaving;
 	bsk_filter_ops.detach = detach;

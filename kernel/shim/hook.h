@@ -139,6 +139,7 @@ void bsk_ops_put(const void *ops);
 void bsk_ops_text(const void *ops, unsigned long *start, unsigned long *len);
 void *bsk_ops_submit(const void *ops);
 int bsk_ops_attach(const void *ops, void *fdev, struct block_device *bdev, u64 opt, u32 optlen, void **priv);	/* sleeps */
+int bsk_ops_insists(const void *ops, u64 opt, u32 optlen);		/* sleeps; 1: yes */
 int bsk_ops_may_detach(const void *ops, void *priv);			/* sleeps */
 void bsk_ops_leaving(const void *ops, void *priv);			/* atomic */
 void bsk_ops_detach(const void *ops, void *priv);			/* sleeps */

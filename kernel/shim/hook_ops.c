@@ -53,6 +53,13 @@ int bsk_ops_attach(const void *ops, void *fdev, struct block_device *bdev, u64 o
 	return ((const struct blkfilter_ops *)ops)->attach(fdev, bdev, u64_to_user_ptr(opt), optlen, priv);
 }
 
+int bsk_ops_insists(const void *handle, u64 opt, u32 optlen)
+{
+	const struct blkfilter_ops *ops = handle;
+
+	return ops->insists ? ops->insists(u64_to_user_ptr(opt), optlen) : 0;
+}
+
 int bsk_ops_may_detach(const void *handle, void *priv)
 {
 	const struct blkfilter_ops *ops = handle;

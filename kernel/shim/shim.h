@@ -46,7 +46,7 @@ void bsk_free(void *ptr);				/* sleeps when the memory is large (more than a pag
 struct blkfilter_dev;
 int bsk_filter_register(const char *name,
 	int (*attach)(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen, void **priv),
-	int (*may_detach)(void *priv), void (*leaving)(void *priv), void (*detach)(void *priv),
+	int (*insists)(const void __user *opt, u32 optlen), int (*may_detach)(void *priv), void (*leaving)(void *priv), void (*detach)(void *priv),
 	int (*ctl)(void *priv, u32 cmd, void __user *opt, u32 *optlen),
 	int (*submit)(void *priv, struct bio *bio, u64 sector, u64 sectors, u32 flags));	/* sleeps; one filter a module */
 void bsk_filter_unregister(void);	/* sleeps */

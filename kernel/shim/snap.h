@@ -117,6 +117,7 @@ u32 bsk_bdev_logical(void *bdev);
 u32 bsk_bdev_dma(void *bdev);				/* A: alignment of memory, as a mask */
 u32 bsk_bdev_major(void *bdev);
 u32 bsk_bdev_minor(void *bdev);
+u32 bsk_bdev_height(void *bdev);				/* 0 takes requests; 1 passes bios on, or keeps them; 2 device-mapper */
 u64 bsk_bdev_start(void *bdev);				/* A: first sector on the disk */
 bool bsk_bdev_overlaps(void *a, void *b);		/* same disk, common sectors */
 /* Freezes the file systems on the device and, for a disk, on its partitions; undone by thaw. */

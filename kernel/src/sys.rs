@@ -21,6 +21,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_filter_register(
         name: *const u8,
         attach: unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_void, u32, *mut *mut c_void) -> c_int,
+        insists: unsafe extern "C" fn(*const c_void, u32) -> c_int,
         may_detach: unsafe extern "C" fn(*mut c_void) -> c_int,
         leaving: unsafe extern "C" fn(*mut c_void),
         detach: unsafe extern "C" fn(*mut c_void),
@@ -160,6 +161,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_bdev_dma(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_major(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_minor(bdev: *mut c_void) -> u32;
+    pub(crate) fn bsk_bdev_height(bdev: *mut c_void) -> u32;
     pub(crate) fn bsk_bdev_start(bdev: *mut c_void) -> u64;
     pub(crate) fn bsk_bdev_overlaps(a: *mut c_void, b: *mut c_void) -> bool;
     pub(crate) fn bsk_bdev_freeze(bdev: *mut c_void, token: *mut *mut c_void) -> c_long;
@@ -334,6 +336,7 @@ unsafe extern "C" {
         optlen: u32,
         private: *mut *mut c_void,
     ) -> c_int;
+    pub(crate) fn bsk_ops_insists(ops: *const c_void, opt: u64, optlen: u32) -> c_int;
     pub(crate) fn bsk_ops_may_detach(ops: *const c_void, private: *mut c_void) -> c_int;
     pub(crate) fn bsk_ops_leaving(ops: *const c_void, private: *mut c_void);
     pub(crate) fn bsk_ops_detach(ops: *const c_void, private: *mut c_void);

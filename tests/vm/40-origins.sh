@@ -175,6 +175,29 @@ t_dax_disk_is_refused() {
     dmesg | tail -n 20 | grep -q 'memory mappings (DAX)' || fail "the log does not say why"
 }
 
+# A part of a device and the device itself, both tracked: what is written through the upper one is in both images as of the take.
+t_leg_by_force() { # long
+    local a && a=$(node $A)
+    blkdiscard -z $A
+    dmsetup create upper --minor 200 --major "$(sed -n 's/ device-mapper$//p' /proc/devices)" --table "0 65536 linear $a 0"
+    ! blksnap attach $a 2>$W/said || fail "attached without being told to"
+    grep -q 'blksnap attach --force' $W/said || fail "it does not say what to do: $(<$W/said)"
+    blksnap attach /dev/mapper/upper
+    blksnap attach --force $a 2>$W/said
+    grep -q 'warning: .* is a part of dm-' $W/said || fail "no warning: $(<$W/said)"
+    dmesg | tail -n 5 | grep -q 'is a part of an active device' || fail "nothing in the log"
+    load /dev/mapper/upper $W/a.journal
+    more_writes $W/a.journal
+    snapshot memory -- $a /dev/mapper/upper
+    more_writes $W/a.journal
+    stop_loads
+    copy "${IMAGE[0]}" $W/leg
+    copy "${IMAGE[1]}" $W/upper
+    stamp prove $W/upper:$W/a.journal --after "$BEFORE" --before "$AFTER"
+    stamp prove $W/leg:$W/a.journal --after "$BEFORE" --before "$AFTER"
+    cmp $W/upper $W/leg
+}
+
 t_leg_is_refused() {
     printf '0 %d linear %s 0\n' 65536 "$(node $A)" | dmsetup create upper
     errno EBUSY snapc attach "$(node $A)"

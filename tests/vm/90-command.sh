@@ -174,8 +174,9 @@ t_command_what_is_refused() { # long
     code 1 blksnap attach $A
     said "overlaps"
     dmsetup create upper --table "0 65536 linear $(node $B) 0"
-    code 1 blksnap attach $B
+    code 6 blksnap attach $B
     said "is a part of dm-"
+    said "blksnap attach --force"
     blksnap attach /dev/mapper/upper
     blksnap backup /dev/mapper/upper --to $W/backups
     [ -e $W/backups/dm-upper.000001.full.qcow2 ] || fail "not named after the mapping: $(ls $W/backups)"

@@ -48,7 +48,7 @@ pub fn code(error: &Error) -> u8 {
         ErrorKind::Invalid => USAGE,
         ErrorKind::Damaged => DAMAGED,
         ErrorKind::Overflow | ErrorKind::SnapshotFailed => SNAPSHOT_FAILED,
-        ErrorKind::Refused => REFUSED,
+        ErrorKind::Refused | ErrorKind::Leg => REFUSED,
         ErrorKind::Interrupted => crate::signals::code(),
         _ => FAILURE,
     }

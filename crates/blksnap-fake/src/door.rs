@@ -468,7 +468,7 @@ impl Device for FakeDevice {
         &self.facts
     }
 
-    fn attach(&self) -> io::Result<()> {
+    fn attach(&self, force: bool) -> io::Result<()> {
         let (root, name) = (&self.kernel.root, &self.facts.name);
         self.kernel.with_state(|state| {
             if state.faults.unloaded {
@@ -479,7 +479,8 @@ impl Device for FakeDevice {
             }
             let attached =
                 |other: &DeviceNumber| state.attachments.keys().any(|name| number(name) == *other);
-            if !self.facts.holders.is_empty() || self.facts.relatives.iter().any(attached) {
+            if !force && !self.facts.holders.is_empty() || self.facts.relatives.iter().any(attached)
+            {
                 return Err(Errno::BUSY.into());
             }
             fs::copy(&self.facts.path, root.join("last").join(name))?;

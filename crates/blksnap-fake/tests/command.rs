@@ -218,10 +218,15 @@ fn what_is_wrong_is_said_with_what_to_do() {
         faults.held.insert("vdb".into(), "dm-0".into());
     });
     lab.run(&["attach", &vdb])
-        .fails(1, "is a part of dm-0")
-        .fails(1, "/dev/dm-0");
+        .fails(6, "is a part of dm-0")
+        .fails(6, "/dev/dm-0")
+        .fails(6, "blksnap attach --force");
     lab.run(&["backup", &vdb, "--to", "b"])
-        .fails(1, "is a part of dm-0");
+        .fails(6, "is a part of dm-0");
+    lab.run(&["attach", "--force", &vdb])
+        .fails(0, "warning: ")
+        .fails(0, "is a part of dm-0");
+    lab.run(&["detach", &vdb]).ok();
     lab.faults(|_| {});
     lab.kernel.add_device("vdb1", 1 << 20);
     lab.run(&["attach", &vdb]).ok();

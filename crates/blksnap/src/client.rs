@@ -53,6 +53,8 @@ pub struct Features {
     pub prediction: bool,
     /// Events of a bound snapshot can be polled for.
     pub poll: bool,
+    /// A part of an active device can be attached by force.
+    pub attach_force: bool,
     /// Bytes of a copy-on-write block.
     pub block_size: u32,
 }
@@ -187,6 +189,7 @@ impl Blksnap {
             members: has(extended::BLKSNAP_FEATURE_MEMBERS),
             prediction: has(extended::BLKSNAP_FEATURE_PREDICTION),
             poll: has(extended::BLKSNAP_FEATURE_POLL),
+            attach_force: has(extended::BLKSNAP_FEATURE_ATTACH_FORCE),
             block_size: features.block_size,
         })
     }

@@ -129,8 +129,25 @@ impl BlockDevice {
     /// ([`ErrorKind::Busy`]), the module is missing, root is needed.
     pub fn attach(&self) -> Result<()> {
         self.door
-            .attach()
+            .attach(false)
             .map_err(|error| self.filter_error("attach", error))
+    }
+
+    /// Attaches unless it is attached, also where it is a part of an active LVM, device-mapper, RAID or
+    /// bcache device; says whether it did. What that device writes as requests (multipath) is not
+    /// seen, and what it has not written yet is in no snapshot of this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDevice::attach`], but for "attached already" and [`ErrorKind::Leg`].
+    pub fn ensure_attached_by_force(&self) -> Result<bool> {
+        if self.tracking()?.is_some() {
+            return Ok(false);
+        }
+        self.door
+            .attach(true)
+            .map_err(|error| self.filter_error("attach", error))?;
+        Ok(true)
     }
 
     /// Attaches unless it is attached; says whether it did.
@@ -185,7 +202,7 @@ impl BlockDevice {
         if let [upper, ..] = &facts.holders[..] {
             let all = facts.holders.join(", ");
             return Error::new(ErrorKind::Leg, format!("{device} is a part of {all}"))
-                .with_help(format!("name that device instead: /dev/{upper}"));
+                .with_help(format!("name that device instead: /dev/{upper}; if it has to be this one: blksnap attach --force {device}"));
         }
         let attached = self.blksnap.attached().unwrap_or_default();
         let relative = attached

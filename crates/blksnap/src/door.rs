@@ -149,12 +149,12 @@ pub trait Control: Send + Sync + fmt::Debug {
 pub trait Device: Send + Sync + fmt::Debug {
     /// What the system knows of it.
     fn facts(&self) -> &Facts;
-    /// `BLKFILTER_ATTACH`.
+    /// `BLKFILTER_ATTACH`; `force`: with `BLKSNAP_ATTACH_FORCE`.
     ///
     /// # Errors
     ///
     /// As the module answers; so for all methods here.
-    fn attach(&self) -> io::Result<()>;
+    fn attach(&self, force: bool) -> io::Result<()>;
     /// `BLKFILTER_DETACH`.
     ///
     /// # Errors
@@ -287,7 +287,7 @@ pub struct Facts {
     /// A name that stays the same over reboots where there is one, such as `serial:QM0001`,
     /// `partuuid:…`, `dm:vg-root`; else `kernel:vdb`.
     pub identity: String,
-    /// Devices made of it, such as `dm-0`.
+    /// Devices made of it, of its disk, or of its partitions, such as `dm-0`.
     pub holders: Vec<String>,
     /// The disk it is a partition of, or the partitions it has.
     pub relatives: Vec<DeviceNumber>,

@@ -18,8 +18,8 @@ use blksnap_uapi::control::{
 };
 use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, CbtMap, SectorRange, SnapshotAdd, SnapshotInfo};
 use blksnap_uapi::extended::{
-    self, Add, CbtExtents, CbtState, Consumer, Device as DeviceEntry, Devices, Extent, Features,
-    Free, ImageStat, Member, Members, SnapshotOpen, SnapshotStat, StoreAdd,
+    self, Add, AttachOptions, CbtExtents, CbtState, Consumer, Device as DeviceEntry, Devices,
+    Extent, Features, Free, ImageStat, Member, Members, SnapshotOpen, SnapshotStat, StoreAdd,
 };
 use blksnap_uapi::filter::{self, BlkfilterAttach, BlkfilterCtl, BlkfilterDetach};
 use rustix::io::Errno;
@@ -366,11 +366,19 @@ impl Device for DeviceFile {
         &self.facts
     }
 
-    fn attach(&self) -> io::Result<()> {
+    fn attach(&self, force: bool) -> io::Result<()> {
+        let mut options = AttachOptions {
+            size: size_field::<AttachOptions>(),
+            flags: extended::BLKSNAP_ATTACH_FORCE,
+        };
         let mut argument = BlkfilterAttach {
             name: ctl::BLKSNAP_FILTER,
             ..BlkfilterAttach::ZERO
         };
+        if force {
+            argument.opt = address(std::ptr::from_mut(&mut options));
+            argument.optlen = options.size;
+        }
         ioctl::<{ filter::BLKFILTER_ATTACH }, _>(&self.file, &mut argument)
     }
 

@@ -40,13 +40,16 @@ pub(crate) fn facts(path: &Path, file: &File) -> io::Result<Facts> {
     } else {
         partitions(&real)
     };
+    let holders = std::iter::once(&real)
+        .chain(&family)
+        .flat_map(|node| entries(&node.join("holders")));
     Ok(Facts {
         path: path.to_owned(),
         identity: identity(&real, &name),
         size_bytes: size_bytes(&real, file)?,
         name,
         number,
-        holders: entries(&real.join("holders")),
+        holders: holders.collect(),
         relatives: family.iter().filter_map(|node| number_at(node)).collect(),
     })
 }

@@ -4,8 +4,8 @@
 use blksnap_uapi::control::{EventCorrupted, EventNoSpace, SnapshotCollect, SnapshotCreate};
 use blksnap_uapi::ctl::{CbtDirty, CbtInfo, CbtMap};
 use blksnap_uapi::extended::{
-    Add, CbtExtents, CbtState, Consumer, Devices, EventLowSpace, Features, Free, ImageStat,
-    Members, SnapshotOpen, SnapshotStat, StoreAdd,
+    Add, AttachOptions, CbtExtents, CbtState, Consumer, Devices, EventLowSpace, Features, Free,
+    ImageStat, Members, SnapshotOpen, SnapshotStat, StoreAdd,
 };
 use blksnap_uapi::filter::{BlkfilterAttach, BlkfilterCtl};
 use blksnap_uapi::{Abi, Versioned};
@@ -60,6 +60,7 @@ pub fn check(bytes: &[u8]) {
     grows::<CbtExtents>(bytes);
     grows::<ImageStat>(bytes);
     grows::<Add>(bytes);
+    grows::<AttachOptions>(bytes);
     grows::<Free>(bytes);
     grows::<Consumer>(bytes);
 }

@@ -181,6 +181,7 @@ pub const BLKSNAP_H: Header = Header {
         Item::Struct(&extended::Extent::DESCRIPTION),
         Item::Struct(&extended::CbtExtents::DESCRIPTION),
         Item::Struct(&extended::ImageStat::DESCRIPTION),
+        Item::Struct(&extended::AttachOptions::DESCRIPTION),
         Item::Struct(&extended::Add::DESCRIPTION),
         Item::Struct(&extended::Free::DESCRIPTION),
         Item::Struct(&extended::Consumer::DESCRIPTION),

@@ -43,6 +43,8 @@ abi_numbers! {
     pub const BLKSNAP_POLICY_HOLD: u32 = 0;
     /// struct blksnap_snapshot_open.policy: at that bound the snapshot is given up.
     pub const BLKSNAP_POLICY_GIVE_UP: u32 = 1;
+    /// struct blksnap_attach_options.flags: also what an active device (DM, MD, bcache) is made of.
+    pub const BLKSNAP_ATTACH_FORCE: u32 = 1;
     /// struct blksnap_add.flags: the device may be in other snapshots, too.
     pub const BLKSNAP_ADD_SHARED: u32 = 1;
     /// struct blksnap_consumer.op: the base of `name`.
@@ -89,6 +91,8 @@ abi_numbers! {
     pub const BLKSNAP_FEATURE_PREDICTION: u64 = 2048;
     /// struct blksnap_features.features: poll(2) of the control file, readable when a snapshot bound to it has an event.
     pub const BLKSNAP_FEATURE_POLL: u64 = 4096;
+    /// struct blksnap_features.features: BLKSNAP_ATTACH_FORCE.
+    pub const BLKSNAP_FEATURE_ATTACH_FORCE: u64 = 8192;
 
     /// An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space.
     pub const BLKSNAP_EVENT_CODE_LOW_SPACE: u32 = 64;
@@ -368,6 +372,16 @@ abi_struct! {
         pub pool_bytes: u64,
         /// Out: the bound of these.
         pub pool_limit: u64,
+    }
+}
+
+abi_struct! {
+    /// What struct blkfilter_attach.opt may point to; with optlen 0 there are no options.
+    pub struct AttachOptions as blksnap_attach_options, 8, versioned 8 {
+        /// Size of the struct as the caller knows it.
+        pub size: u32,
+        /// BLKSNAP_ATTACH_*.
+        pub flags: u32,
     }
 }
 

@@ -89,6 +89,7 @@ fn extended_layout() {
         image_writes: 112, saved_blocks: 120, memory: 128, spec_blocks: 136, spec_used: 144,
         free_bytes: 152, pool_bytes: 160, pool_limit: 168,
     });
+    pin!(AttachOptions: 8, 4 { size: 0, flags: 4 });
     pin!(Add: 24, 4 { size: 0, flags: 4, id: 8 });
     pin!(Free: 40, 8 { size: 0, count: 4, id: 8, extents: 24, accepted: 32 });
     pin!(Consumer: 104, 8 {
@@ -146,6 +147,8 @@ fn numbers() {
     assert_eq!(BLKSNAP_FEATURE_MEMBERS, 1024);
     assert_eq!(BLKSNAP_FEATURE_PREDICTION, 2048);
     assert_eq!(BLKSNAP_FEATURE_POLL, 4096);
+    assert_eq!(BLKSNAP_FEATURE_ATTACH_FORCE, 8192);
+    assert_eq!(BLKSNAP_ATTACH_FORCE, 1);
     assert_eq!(
         &BLKSNAP_FILTER,
         b"blksnap\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"

@@ -66,6 +66,12 @@ struct blkfilter_ops {
 	 */
 	int (*attach)(struct blkfilter_dev *fdev, struct block_device *bdev, const void __user *opt, u32 optlen, void **priv);
 
+	/*
+	 * Sleeps. Asked when the device is what an active one (DM, MD, bcache) is made of, which is refused with -EBUSY unless this says 1:
+	 * by the caller's options, unchecked as in attach(), which follows. 0: no; an error refuses with that. NULL: no.
+	 */
+	int (*insists)(const void __user *opt, u32 optlen);
+
 	/* Sleeps. An error refuses a detach by ioctl. Not asked when the device goes away or the filter unregisters. NULL: yes. */
 	int (*may_detach)(void *priv);
 

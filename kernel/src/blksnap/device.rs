@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use blksnap_uapi::extended::{self, AttachOptions};
 use kern::bdev::BlockDevice;
 use kern::bio::{Bio, Op};
 use kern::errno::{Errno, Result};
@@ -148,10 +149,24 @@ impl Device {
     }
 }
 
+/// The flags of an attach. `EINVAL`: unknown ones. Sleeps.
+fn options(opt: UserPtr, optlen: u32) -> Result<u32> {
+    if optlen == 0 {
+        return Ok(0);
+    }
+    let flags = ctl::read_versioned::<AttachOptions>(opt, Some(optlen))?.flags;
+    if flags & !extended::BLKSNAP_ATTACH_FORCE == 0 {
+        Ok(flags)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
 impl Filter for Device {
     const NAME: &'static CStr = c"blksnap";
 
-    fn attach(at: Attachment, device: BlockDevice, _opt: UserPtr, _optlen: u32) -> Result<Arc<Self>> {
+    fn attach(at: Attachment, device: BlockDevice, opt: UserPtr, optlen: u32) -> Result<Arc<Self>> {
+        options(opt, optlen)?;
         if device.sectors() == 0 {
             return Err(Errno::ENODEV);
         }
@@ -167,6 +182,10 @@ impl Filter for Device {
         }
         lists.add_device(device.clone())?;
         Ok(device)
+    }
+
+    fn insists(opt: UserPtr, optlen: u32) -> Result<bool> {
+        Ok(options(opt, optlen)? & extended::BLKSNAP_ATTACH_FORCE != 0)
     }
 
     fn may_detach(&self) -> Result {

@@ -58,6 +58,13 @@ impl BlockDevice {
         unsafe { (sys::bsk_bdev_major(self.raw()), sys::bsk_bdev_minor(self.raw())) }
     }
 
+    /// How high its kind stands in a stack: 0 it takes requests, as what has a real disk below; 1 it takes bios; 2 it is of
+    /// device-mapper, which is seldom below one of the second kind.
+    pub fn height(&self) -> u32 {
+        // SAFETY: live.
+        unsafe { sys::bsk_bdev_height(self.raw()) }
+    }
+
     /// First sector on the disk.
     pub fn start(&self) -> u64 {
         // SAFETY: live.

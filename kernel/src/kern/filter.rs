@@ -41,6 +41,12 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// returned; `opt` and `optlen` are the caller's. Sleeps.
     fn attach(at: Attachment, device: BlockDevice, opt: UserPtr, optlen: u32) -> Result<Arc<Self>>;
 
+    /// Whether the caller insists, by its options, on a device that an active one (DM, MD, bcache) is made of: asked before
+    /// [`Filter::attach`] of such a device, which is refused otherwise. Sleeps.
+    fn insists(_opt: UserPtr, _optlen: u32) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Whether an ioctl may detach. Not asked when the device goes away or the filter unregisters. Sleeps.
     fn may_detach(&self) -> Result {
         Ok(())
@@ -148,7 +154,16 @@ impl<F: Filter> Registration<F> {
         // SAFETY: the name is static and ends in NUL; the callbacks are those of the same `F`, and Registration's drop takes
         // them back before the module goes.
         let result = unsafe {
-            sys::bsk_filter_register(name, attach::<F>, may_detach::<F>, leaving::<F>, detach::<F>, ctl::<F>, submit::<F>)
+            sys::bsk_filter_register(
+                name,
+                attach::<F>,
+                insists::<F>,
+                may_detach::<F>,
+                leaving::<F>,
+                detach::<F>,
+                ctl::<F>,
+                submit::<F>,
+            )
         };
         Errno::check(result).map(|_| Registration(PhantomData))
     }
@@ -185,6 +200,10 @@ unsafe extern "C" fn attach<F: Filter>(
         }
         Err(e) => e.to_c(),
     }
+}
+
+unsafe extern "C" fn insists<F: Filter>(opt: *const c_void, optlen: u32) -> c_int {
+    F::insists(UserPtr::new(opt as u64), optlen).map_or_else(Errno::to_c, c_int::from)
 }
 
 unsafe extern "C" fn may_detach<F: Filter>(private: *mut c_void) -> c_int {

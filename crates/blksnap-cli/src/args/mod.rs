@@ -62,8 +62,8 @@ pub enum Command {
     #[command(after_help = "Example:\n  blksnap list --json | jq -r '.devices[].change_id'")]
     List,
     /// Attach devices: from now on their changes are tracked
-    #[command(after_help = "Example:\n  blksnap attach /dev/vda /dev/vdb1")]
-    Attach(Devices),
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(Attach),
     /// Detach devices: their changes are no longer tracked, and the next backup is a full one
     #[command(after_help = "Example:\n  blksnap detach /dev/vdb1")]
     Detach(Devices),
@@ -106,6 +106,15 @@ pub enum Command {
         dir: PathBuf,
     },
 }
+
+const ATTACH_EXAMPLES: &str = "\
+Examples:
+  blksnap attach /dev/vda /dev/vdb1
+  blksnap attach --force /dev/sdb        though /dev/md0 is made of it
+
+What an active LVM, device-mapper, RAID or bcache device is made of is refused: a snapshot of the
+part is seldom what is wanted. It lacks what the device above has not written yet, several parts are
+of one instant only in one snapshot, and what is sent as requests (multipath) is not seen at all.";
 
 const CHANGES_EXAMPLES: &str = "\
 Examples:
@@ -196,6 +205,17 @@ pub struct Devices {
     /// Block devices
     #[arg(value_name = "DEVICE", required = true)]
     pub devices: Vec<PathBuf>,
+}
+
+/// `attach`.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Block devices
+    #[arg(value_name = "DEVICE", required = true)]
+    pub devices: Vec<PathBuf>,
+    /// Also what an active LVM, device-mapper, RAID or bcache device is made of
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `changes`.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `blksnap attach`, `blksnap detach`.
 
-use blksnap::{Blksnap, Error, ErrorKind, Result};
+use blksnap::{Blksnap, BlockDevice, Error, ErrorKind, Result};
+use blksnap_backup::Observer;
 use serde_json::json;
 
-use crate::args::Devices;
+use crate::args::{Attach, Devices};
 use crate::exit;
 use crate::output::Output;
 
-pub(crate) fn attach(blksnap: &Blksnap, arguments: &Devices, output: &Output) -> Result<u8> {
+pub(crate) fn attach(blksnap: &Blksnap, arguments: &Attach, output: &Output) -> Result<u8> {
     let devices = arguments
         .devices
         .iter()
@@ -16,7 +17,12 @@ pub(crate) fn attach(blksnap: &Blksnap, arguments: &Devices, output: &Output) ->
         .collect::<Result<Vec<_>>>()?;
     let (mut values, mut text) = (Vec::new(), String::new());
     for device in &devices {
-        let now = device.ensure_attached()?;
+        let now = if arguments.force {
+            warn(device, output);
+            device.ensure_attached_by_force()?
+        } else {
+            device.ensure_attached()?
+        };
         let gone = || {
             Error::new(
                 ErrorKind::NoDevice,
@@ -35,6 +41,19 @@ pub(crate) fn attach(blksnap: &Blksnap, arguments: &Devices, output: &Output) ->
     }
     output.result(&json!({ "devices": values }), || text);
     Ok(exit::OK)
+}
+
+/// What a snapshot of a part of another device is not.
+fn warn(device: &BlockDevice, output: &Output) {
+    let holders = &device.facts().holders;
+    if !holders.is_empty() {
+        output.screen().note(&format!(
+            "warning: {} is a part of {}: its snapshots lack what that device has not written yet, \
+             and what it sends as requests (multipath) is not seen",
+            device.path().display(),
+            holders.join(", ")
+        ));
+    }
 }
 
 pub(crate) fn detach(blksnap: &Blksnap, arguments: &Devices, output: &Output) -> Result<u8> {

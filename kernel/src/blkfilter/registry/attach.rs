@@ -18,15 +18,20 @@ const SETTLE_MS: u32 = 5000;
 
 /// `BLKFILTER_ATTACH`: `ENOENT`, `EALREADY`, `EBUSY`, `ENODEV`, `EOPNOTSUPP`, `ETIMEDOUT`, or what the filter says. Sleeps.
 pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, optlen: u32) -> Result {
+    let (ops, hold) = {
+        let registry = REGISTRY.lock();
+        let ops = registry.filter(name)?;
+        (ops, ops.hold()?)
+    };
     let is_leg = device.is_leg();
+    let insists = is_leg && ops.insists(&hold, opt, optlen)?;
     let mut registry = REGISTRY.lock();
-    let filter = registry.filters.iter().find(|f| f.ops.name() == name && !f.leaving).ok_or(Errno::ENOENT)?;
-    let ops = filter.ops;
-    let _hold = ops.hold()?;
+    // The lock was let go: it may be leaving now.
+    registry.filter(name)?;
     if registry.of_device(device).any(|e| e.attachment.filter().ops() == ops) {
         return Err(Errno::EALREADY);
     }
-    suits(&registry, device, ops, is_leg)?;
+    suits(&registry, device, ops, is_leg && !insists)?;
 
     let attachment = Attachment::new(device, ops)?;
     let entry = Entry { attachment: attachment.clone(), phase: Phase::New, users: 0, by_worker: false, removed: None };
@@ -43,6 +48,9 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     let registry = REGISTRY.lock();
     attachment::insert(&attachment);
     drop(registry);
+    if insists {
+        pr_warn!("{device} is a part of an active device (LVM, device-mapper, RAID, bcache): what that one writes as requests is not seen, what it has not written yet is in no snapshot of this one");
+    }
     if device.is_untold() {
         pr_warn!("{device}: writes begun before the attach cannot be waited for, as the driver does not say how many there are (queue/iostats)");
     }

@@ -60,6 +60,11 @@ struct Registry {
 static REGISTRY: Control<Registry> = Control::new(Registry { filters: Vec::new(), entries: Vec::new() });
 
 impl Registry {
+    /// The filter of that name. `ENOENT`.
+    fn filter(&self, name: &[u8]) -> Result<Ops> {
+        self.filters.iter().find(|f| f.ops.name() == name && !f.leaving).map(|f| f.ops).ok_or(Errno::ENOENT)
+    }
+
     fn of_device<'a>(&'a mut self, device: &'a Device) -> impl Iterator<Item = &'a mut Entry> {
         self.entries.iter_mut().filter(move |e| e.attachment.device() == device)
     }

@@ -61,7 +61,8 @@ pub(super) fn features(arg: UserPtr) -> Result {
             | extended::BLKSNAP_FEATURE_STORE_EXTENTS
             | extended::BLKSNAP_FEATURE_MEMBERS
             | extended::BLKSNAP_FEATURE_PREDICTION
-            | extended::BLKSNAP_FEATURE_POLL,
+            | extended::BLKSNAP_FEATURE_POLL
+            | extended::BLKSNAP_FEATURE_ATTACH_FORCE,
         block_size: 4096,
         ..Features::ZERO
     };

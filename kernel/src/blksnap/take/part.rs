@@ -127,6 +127,8 @@ fn join(device: &Arc<Device>, snapshot: &Snapshot, stores: &Arc<Stores>, share: 
 /// The order in which file systems are frozen and gates are closed: who is frozen first still has everything that it waits for.
 ///
 /// A loop device is finished by writes to the file system that its file is on: it goes before the others, and the highest of them first.
+/// A device and what it is made of are in one snapshot when the latter was attached by force: the upper one goes first, and of several
+/// mappings the one made last. Where that is not so the gate of the upper one is not passed in time, and the take is refused.
 /// The file system that holds a storage's file goes last: what the others write meanwhile has to be stored.
 pub(super) fn stacked_first(parts: &mut [Part], stores: &[Arc<Store>]) -> Result {
     const LOOP_MAJOR: u32 = 7;
@@ -137,8 +139,8 @@ pub(super) fn stacked_first(parts: &mut [Part], stores: &[Arc<Store>]) -> Result
         let (major, minor) = part.device.number();
         let order = match (major, stores.iter().any(|store| store.lies_on(&origin))) {
             (LOOP_MAJOR, _) => (0, u32::MAX - minor),
-            (_, false) => (1, minor),
-            (_, true) => (2, minor),
+            (_, false) => (3 - origin.height().min(2), u32::MAX - minor),
+            (_, true) => (4, minor),
         };
         let _ = kern::vec::TryPush::try_push(&mut keys, ((major, minor), order));
     }

@@ -69,6 +69,12 @@ impl Ops {
         }
     }
 
+    /// Asks the filter whether the caller insists on a device that it is better not attached to. Sleeps.
+    pub fn insists(self, _hold: &OpsHold, opt: u64, optlen: u32) -> Result<bool> {
+        // SAFETY: the filter's module is held.
+        Errno::check(unsafe { sys::bsk_ops_insists(self.raw(), opt, optlen) }).map(|answer| answer > 0)
+    }
+
     /// What a new attachment knows of the filter.
     pub fn private(self) -> Private {
         let (mut start, mut len) = (0, 0);

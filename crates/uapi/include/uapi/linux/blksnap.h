@@ -206,6 +206,8 @@ struct blksnap_event_no_space {
 #define BLKSNAP_POLICY_HOLD 0
 /* struct blksnap_snapshot_open.policy: at that bound the snapshot is given up. */
 #define BLKSNAP_POLICY_GIVE_UP 1
+/* struct blksnap_attach_options.flags: also what an active device (DM, MD, bcache) is made of. */
+#define BLKSNAP_ATTACH_FORCE 1
 /* struct blksnap_add.flags: the device may be in other snapshots, too. */
 #define BLKSNAP_ADD_SHARED 1
 /* struct blksnap_consumer.op: the base of `name`. */
@@ -250,6 +252,8 @@ struct blksnap_event_no_space {
 #define BLKSNAP_FEATURE_PREDICTION 2048ULL
 /* struct blksnap_features.features: poll(2) of the control file, readable when a snapshot bound to it has an event. */
 #define BLKSNAP_FEATURE_POLL 4096ULL
+/* struct blksnap_features.features: BLKSNAP_ATTACH_FORCE. */
+#define BLKSNAP_FEATURE_ATTACH_FORCE 8192ULL
 /* An event of a snapshot: its storage will soon be full. struct blksnap_event_low_space. */
 #define BLKSNAP_EVENT_CODE_LOW_SPACE 64
 /* full_in_ms when no end is in sight. */
@@ -504,6 +508,14 @@ struct blksnap_image_stat {
 	__u64 pool_bytes;
 	/* Out: the bound of these. */
 	__u64 pool_limit;
+};
+
+/* What struct blkfilter_attach.opt may point to; with optlen 0 there are no options. */
+struct blksnap_attach_options {
+	/* Size of the struct as the caller knows it. */
+	__u32 size;
+	/* BLKSNAP_ATTACH_*. */
+	__u32 flags;
 };
 
 /* Adds the device to a created snapshot. */
