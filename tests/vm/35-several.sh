@@ -229,3 +229,27 @@ t_free_space_of_one_is_not_anothers() {
     cmp "$old" $W/copy
     cmp -n $((8 << 20)) "$IMAGE_OF" /dev/zero
 }
+
+# Each snapshot's storage on the other one's device: what is copied of one would be copied of the other, and so on.
+t_store_in_a_circle_is_refused() {
+    local i disk first second
+    for i in $A $B; do
+        disk=/mnt/${i##*/}
+        mkfs.ext4 -q -E nodiscard,lazy_itable_init=0 $i
+        mkdir -p "$disk"
+        mount $i "$disk"
+        mkdir "$disk/store"
+        snapc attach $i
+    done
+    first=$(snapc create /mnt/${B##*/}/store 8192)
+    second=$(snapc create /mnt/${A##*/}/store 8192)
+    snapc add $A "$first"
+    errno ELOOP snapc add $B "$second"
+    dmesg | tail -n 5 | grep -q "lie on each other's devices" || fail "the log does not say why"
+    snapc take "$first"
+    # Once the one has ended, the other way round is as good.
+    snapc destroy "$first"
+    snapc add $B "$second"
+    snapc take "$second"
+    snapc destroy "$second"
+}

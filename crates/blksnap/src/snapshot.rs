@@ -64,6 +64,9 @@ pub struct SnapshotOptions {
     pub copy_memory_bytes: Option<u64>,
 }
 
+/// What to do where storages lie on each other's devices.
+const CIRCLE: &str = "another snapshot stores on this device what it copies from where this one stores; use --store memory or a folder elsewhere";
+
 impl SnapshotOptions {
     /// A bound snapshot that stores in memory.
     #[must_use]
@@ -277,6 +280,11 @@ impl Snapshot {
             .store_add(self.id.0, store.place(), limit_bytes.unwrap_or(0))
             .map_err(|error| match errno(&error) {
                 Some(Errno::SRCH) => self.error("give storage to", error),
+                Some(Errno::LOOP) => Error::new(
+                    ErrorKind::Busy,
+                    "copies that are stored there would be copied themselves, without end",
+                )
+                .with_help(CIRCLE),
                 _ => store_error(
                     &format!("cannot give storage to snapshot {}", self.id),
                     store,
@@ -322,6 +330,11 @@ impl Snapshot {
                 }
                 Some(Errno::BUSY) => Error::new(ErrorKind::Busy, format!("{shown} is in another snapshot"))
                     .with_help("wait for the other to end, or destroy it: blksnap snapshot list; blksnap snapshot destroy ID"),
+                Some(Errno::LOOP) => Error::new(
+                    ErrorKind::Busy,
+                    format!("copies of {shown} would be copied themselves, without end"),
+                )
+                .with_help(CIRCLE),
                 _ => device.filter_error("add to a snapshot", error),
             }
         })

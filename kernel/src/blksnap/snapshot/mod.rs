@@ -28,7 +28,7 @@ use crate::image::Image;
 use crate::registry::{self, Lists, Registry};
 use crate::store::{Store, Stores};
 pub(crate) use places::add_store;
-use places::{check_place, check_store};
+use places::{check_circle, check_place, check_store};
 
 /// How far a snapshot is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,11 +112,12 @@ pub(crate) fn create(store: Arc<Store>, wishes: Wishes) -> Result<Arc<Snapshot>>
     Ok(snapshot)
 }
 
-/// Adds a device to a created snapshot. `shared`: it may be in others, too.
+/// Adds a device to a created snapshot. `ELOOP`: copies would never end, see [`check_circle`]. `shared`: it may be in others, too.
 pub(crate) fn add(id: &[u8; 16], device: &Device, shared: bool) -> Result {
     let registry = registry::get()?;
     // Dropped after the lock: the last reference to a storage closes it.
     let stores;
+    let mut all = Vec::new();
     let lists = registry.lock();
     let device = lists.devices.iter().find(|d| core::ptr::eq(d.as_ref(), device)).ok_or(Errno::ENODEV)?;
     let snapshot = lists.snapshot(id).ok_or(Errno::ESRCH)?;
@@ -128,6 +129,7 @@ pub(crate) fn add(id: &[u8; 16], device: &Device, shared: bool) -> Result {
     }
     stores = snapshot.stores()?;
     stores.all(|store| check_place(store, device))?;
+    check_circle(&lists, snapshot, Some(device), None, &mut all)?;
     let mut inner = snapshot.inner.lock();
     if inner.phase != Phase::Created {
         return Err(Errno::EBUSY);
