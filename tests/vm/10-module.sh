@@ -13,7 +13,7 @@ t_load_unload() { # long
     done
 }
 
-t_load_parameters() {
+t_load_parameters() { # long
     modprobe blksnap tracking_block_minimum_shift=16 tracking_block_maximum_shift=26 tracking_block_maximum_count=2097152 \
         chunk_minimum_shift=18 chunk_maximum_shift=26 chunk_maximum_count_shift=40 chunk_maximum_in_queue=16 \
         diff_storage_minimum=2097152

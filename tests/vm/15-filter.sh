@@ -132,7 +132,9 @@ t_filter_leg_by_a_partition() {
     snapc attach $A
 }
 
-t_filter_32_bit_program() { compat $A || fail "step $?"; }
+t_filter_32_bit_program() { # long
+    compat $A || fail "step $?"
+}
 
 # A live patch of the same function, or anything like it: a clear no, whoever comes second.
 t_load_filter_rival() { # long

@@ -150,7 +150,7 @@ t_filter_disk_is_changed_under_load() { # long
 }
 
 # Read-only at the take, and written again later.
-t_filter_disk_is_read_only_for_a_while() {
+t_filter_disk_is_read_only_for_a_while() { # long
     snapc attach $A
     write $A 4
     copy $A $W/before

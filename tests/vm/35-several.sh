@@ -2,9 +2,9 @@
 # shellcheck shell=bash
 # Several snapshots of one device, what images have of their own, and free space.
 
-# A RAM disk of 8 MiB in $RAM.
+# ram_disk [KIB]: a RAM disk of 8 MiB or so much in $RAM.
 ram_disk() {
-    modprobe brd rd_nr=1 rd_size=8192
+    modprobe brd rd_nr=1 rd_size="${1:-8192}"
     RAM=/dev/ram0
     within 5 test -b $RAM
 }
@@ -23,8 +23,9 @@ another() {
     IMAGE_OF=/dev/$name
 }
 
+# prepare_order [KIB]: such a RAM disk, attached and under load.
 prepare_order() {
-    ram_disk
+    ram_disk "$@"
     snapc attach $RAM
     load $RAM $W/journal
     more_writes $W/journal
@@ -50,7 +51,7 @@ check_order() {
 t_several_destroyed_in_any_order() { # long
     local order name after before
     TAKEN=()
-    prepare_order
+    prepare_order 4096
     for order in "1 2 3" "1 3 2" "2 1 3" "2 3 1" "3 1 2" "3 2 1"; do check_order "$order"; done
     stop_loads
     while read -r name after before; do
@@ -59,7 +60,7 @@ t_several_destroyed_in_any_order() { # long
     stamp prove $RAM:$W/journal
 }
 
-t_several_cost_one_copy() {
+t_several_cost_one_copy() { # long
     ram_disk
     snapc attach $RAM
     for i in 1 2 3; do another memory $RAM; done
@@ -71,7 +72,7 @@ t_several_cost_one_copy() {
 # A snapshot that comes and goes while an older one stays, over and over.
 t_several_come_and_go() { # long
     local old old_image i
-    prepare_order
+    prepare_order 4096
     another memory $RAM
     old=$ID old_image=$IMAGE_OF
     copy "$old_image" $W/old
@@ -107,7 +108,7 @@ t_several_shared_is_asked_for() {
 }
 
 # All of a device fail together; a new one begins afresh beside them.
-t_several_fail_together() {
+t_several_fail_together() { # long
     local first second error
     ram_disk
     snapc attach $RAM
@@ -134,7 +135,7 @@ t_several_fail_together() {
 }
 
 # What is full is helped by the store of another snapshot.
-t_several_stores_help_each_other() {
+t_several_stores_help_each_other() { # long
     local first image
     ram_disk
     snapc attach $RAM
@@ -215,7 +216,7 @@ t_free_space_is_not_saved() {
     same "$(counter $RAM copy_read_bytes)" $((4 << 20)) "bytes copied of the rest"
 }
 
-t_free_space_of_one_is_not_anothers() {
+t_free_space_of_one_is_not_anothers() { # long
     local old
     ram_disk
     snapc attach $RAM

@@ -52,7 +52,7 @@ t_store_on_the_snapshotted_xfs() { # long
 }
 
 # The whole disk is in the snapshot, the file system on one of its partitions: the same sectors.
-t_store_on_a_partition_of_the_disk() {
+t_store_on_a_partition_of_the_disk() { # long
     local part name
     printf 'label: gpt\nsize=100MiB\n' | sfdisk -q $C
     udevadm settle
@@ -179,7 +179,7 @@ t_policy_holds_writers() { # long
     dmsetup remove store
 }
 
-t_policy_gives_up() {
+t_policy_gives_up() { # long
     local error
     stuck 1
     wait $WRITER
@@ -191,7 +191,7 @@ t_policy_gives_up() {
 }
 
 # The file system that has the storage of an older snapshot is frozen after the device which that one copies, whose dirty data must be stored.
-t_store_on_a_device_that_is_taken_later() {
+t_store_on_a_device_that_is_taken_later() { # long
     local first second
     mkdir -p $W/c $W/d
     mkfs.ext4 -q -F $C
@@ -218,7 +218,7 @@ t_store_on_a_device_that_is_taken_later() {
 }
 
 # An image's blocks are of 512 bytes; what it needs lies with a newer snapshot, on a disk of larger blocks.
-t_store_of_larger_blocks_than_the_image() {
+t_store_of_larger_blocks_than_the_image() { # long
     local first name disk
     modprobe scsi_debug dev_size_mb=16 delay=0 sector_size=4096 || skip "no scsi_debug"
     within 10 eval 'ls /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*/size'
@@ -245,7 +245,7 @@ t_store_of_larger_blocks_than_the_image() {
 }
 
 # The file was written through the journal, which writes the blocks again later.
-t_store_in_a_file_of_journalled_data() {
+t_store_in_a_file_of_journalled_data() { # long
     local device name
     device=$(node $C)
     mkfs.ext4 -q -F -E lazy_itable_init=0 "$device"
@@ -272,7 +272,7 @@ t_store_in_a_file_of_journalled_data() {
 }
 
 # What a storage that grows has no room for yet is not put into another snapshot's.
-t_store_of_another_snapshot_is_not_used_while_the_own_one_grows() {
+t_store_of_another_snapshot_is_not_used_while_the_own_one_grows() { # long
     local first portion=/sys/module/blksnap/parameters/diff_storage_minimum before
     read -r before <$portion
     mkfs.ext4 -q -F $D

@@ -102,7 +102,7 @@ t_image_of_btrfs_written_beside_its_origin() { # long
     mounted "mkfs.btrfs -q -f" rw
 }
 
-t_consumers_keep_their_bases() {
+t_consumers_keep_their_bases() { # long
     local device
     device=$(node $A)
     snapc attach "$device"

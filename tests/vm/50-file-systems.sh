@@ -44,7 +44,7 @@ t_ext4_image_mounts_beside_its_origin() {
     check_fs "$(node $C)" rw e2fsck -fn
 }
 
-t_image_does_not_take_its_origins_names() {
+t_image_does_not_take_its_origins_names() { # long
     local uuid=4f1f8a2e-6f5b-4d0e-9a3b-0c1d2e3f4a5b
     mkfs.ext4 -q -F -L origin -U $uuid $A
     udevadm settle -t 10

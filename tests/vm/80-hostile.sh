@@ -58,7 +58,7 @@ t_store_fails() {
     destroy
 }
 
-t_store_full() {
+t_store_full() { # long
     mkfs.ext4 -q -F $B 16M
     mkdir -p $W/d
     mount $B $W/d

@@ -99,7 +99,7 @@ frail_fs() {
 freezing() { grep -qE 'freeze|bsk_wait|bsk_mutex' "/proc/$1/stack"; }
 
 # The last snapshot of a device ends while another one is being taken of it: the take begins again, and nobody waits for the gate's limit.
-t_fault_other_snapshot_ends_during_the_take() {
+t_fault_other_snapshot_ends_during_the_take() { # long
     local frail first second pid ending && frail=$(frail_fs frail $A)
     snapc attach "$frail"
     first=$(snapc open2 memory)
@@ -262,7 +262,7 @@ t_fault_store_stuck() { # long
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
 
-t_fault_store_device_full() {
+t_fault_store_device_full() { # long
     local loop error
     truncate -s 2M $W/small
     loop=$(losetup -f --show $W/small)

@@ -84,7 +84,7 @@ t_command_killed_backup_leaves_no_snapshot() { # long
     blksnap verify $W/backups
 }
 
-t_command_signal_ends_a_backup_tidily() {
+t_command_signal_ends_a_backup_tidily() { # long
     local pid got=0
     blksnap backup $A --to $W/backups --exec "touch $W/held; exec sleep 30" &
     pid=$!
@@ -96,7 +96,7 @@ t_command_signal_ends_a_backup_tidily() {
     no_snapshot
 }
 
-t_command_overflow_gives_the_backup_up() {
+t_command_overflow_gives_the_backup_up() { # long
     load $A $W/a.journal
     code 5 blksnap backup $A --to $W/backups --store memory --limit 256K --exec "sleep 2"
     said "the difference storage is full"

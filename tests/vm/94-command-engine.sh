@@ -110,7 +110,7 @@ t_command_stores_on_the_file_system_itself() { # long
     e2fsck -fn "$(node $C)"
 }
 
-t_command_several_snapshots_and_more_storage() {
+t_command_several_snapshots_and_more_storage() { # long
     local first second
     blkdiscard -z $A
     first=$(blksnap snapshot create $A --take --store memory --limit 1M --json | jq -r .id)
@@ -136,7 +136,7 @@ t_command_gives_up_by_policy() {
     blksnap snapshot destroy "$id"
 }
 
-t_command_consumers() {
+t_command_consumers() { # long
     blksnap attach $A
     blksnap consumer set $A one
     dd if=/dev/urandom of=$A bs=64K seek=5 count=2 oflag=direct conv=notrunc status=none
