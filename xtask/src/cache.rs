@@ -30,16 +30,24 @@ pub(crate) fn dir() -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Held while the cache is being changed: two set-ups at once wait for each other.
+/// Held while a folder is being changed, the cache or what is built: two at once wait for each other.
 pub(crate) struct Lock(
     #[expect(dead_code, reason = "the lock lasts as long as the file is open")] File,
 );
 
 /// Takes the cache's lock.
 pub(crate) fn lock() -> Result<Lock> {
-    let file = File::create(dir()?.join("lock"))?;
+    lock_of(&dir()?)
+}
+
+/// Takes the lock of a folder that is there.
+pub(crate) fn lock_of(folder: &Path) -> Result<Lock> {
+    let file = File::create(folder.join("lock"))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        sh::say("another set-up is at work, waiting for it");
+        sh::say(format!(
+            "another one is at work in {}, waiting for it",
+            folder.display()
+        ));
         flock(&file, FlockOperation::LockExclusive)?;
     }
     Ok(Lock(file))

@@ -37,6 +37,8 @@ pub(crate) fn build(setup: &Setup, kernels: &[Kernel]) -> Result<()> {
 
 fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     let out = folder(kernel);
+    fs::create_dir_all(&out)?;
+    let _lock = cache::lock_of(&out)?;
     let stamp = out.join("fingerprint");
     let built = [
         "blkfilter.ko",
@@ -51,7 +53,6 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
         return Ok(());
     }
     sh::say(format!("building the modules for {}", kernel.release));
-    fs::create_dir_all(&out)?;
     let _ = fs::remove_file(&stamp);
     let cache = cache::dir()?.join(format!("rust-{}", tools::key(&setup.kernels)));
     if !cache.is_dir() {
