@@ -6,12 +6,26 @@
 #include <linux/mm.h>
 #include "snap.h"
 
+/* Never from the emergency reserves: they are for what gives memory back soon. */
+static gfp_t bsk_page_gfp(bool wait)
+{
+	return (wait ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT) | __GFP_NOWARN | __GFP_NOMEMALLOC;
+}
+
 struct page *bsk_page_alloc(bool wait)
 {
-	gfp_t gfp = wait ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
+	return alloc_page(bsk_page_gfp(wait));
+}
 
-	/* Never from the emergency reserves: they are for what gives memory back soon. */
-	return alloc_page(gfp | __GFP_NOWARN | __GFP_NOMEMALLOC);
+u32 bsk_pages_alloc(struct page **pages, u32 count, bool wait)
+{
+	/* It fills what is empty. */
+	memset(pages, 0, count * sizeof(*pages));
+#ifdef alloc_pages_bulk
+	return alloc_pages_bulk(bsk_page_gfp(wait), count, pages);
+#else
+	return alloc_pages_bulk_array(bsk_page_gfp(wait), count, pages);
+#endif
 }
 
 void bsk_page_free(struct page *page)

@@ -68,6 +68,8 @@ void bsk_worker_exit(void);
 
 /* page.c */
 struct page *bsk_page_alloc(bool wait);			/* P if wait */
+/* P if wait: writes the first so many of count pointers, and says how many; others are NULL. Not all: once more may give more. */
+u32 bsk_pages_alloc(struct page **pages, u32 count, bool wait);
 void bsk_page_free(struct page *page);			/* A: gives a reference back */
 void bsk_page_get(struct page *page);			/* A: another reference */
 void bsk_page_zero(struct page *page, u32 at, u32 len);	/* A */

@@ -99,6 +99,7 @@ unsafe extern "C" {
 
     // page.c
     pub(crate) fn bsk_page_alloc(wait: bool) -> *mut c_void;
+    pub(crate) fn bsk_pages_alloc(pages: *mut *mut c_void, count: u32, wait: bool) -> u32;
     pub(crate) fn bsk_page_free(page: *mut c_void);
     pub(crate) fn bsk_page_get(page: *mut c_void);
     pub(crate) fn bsk_page_zero(page: *mut c_void, at: u32, len: u32);

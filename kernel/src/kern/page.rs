@@ -5,6 +5,8 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
+use rust_alloc::vec::Vec;
+
 use crate::bio::Bio;
 use crate::sys;
 
@@ -26,6 +28,29 @@ impl Page {
         // SAFETY: the flag is the caller's word about its context.
         NonNull::new(unsafe { sys::bsk_page_alloc(wait) }).map(Page)
     }
+
+    /// Adds pages to `pages` until there are `count` of them, or as many as its capacity allows, or as can be had at the moment. Many at
+    /// once cost less than one by one. `wait` as for [`Page::alloc`].
+    pub fn fill(pages: &mut Vec<Page>, count: usize, wait: bool) {
+        loop {
+            let len = pages.len();
+            let spare = pages.spare_capacity_mut();
+            let wanted = spare.len().min(count.saturating_sub(len)).min(Page::AT_ONCE);
+            if wanted == 0 {
+                return;
+            }
+            // SAFETY: a page is a pointer, and there is room for so many; the flag is the caller's word about its context.
+            let got = unsafe { sys::bsk_pages_alloc(spare.as_mut_ptr().cast::<*mut c_void>(), wanted as u32, wait) };
+            if got == 0 {
+                return;
+            }
+            // SAFETY: the first `got`, at most `wanted`, have been written, and are pages of ours now.
+            unsafe { pages.set_len(len + (got as usize).min(wanted)) };
+        }
+    }
+
+    /// What is asked of the allocator at once, which may keep interrupts off meanwhile.
+    const AT_ONCE: usize = 64;
 
     pub(crate) fn raw(&self) -> *mut c_void {
         self.0.as_ptr()

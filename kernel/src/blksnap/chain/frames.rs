@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use blksnap_core::cow::CopyId;
 use kern::errno::{Errno, Result};
 use kern::page::{Page, PAGE_SIZE};
-use kern::vec::TryPush;
 
 /// The end of a row.
 const NONE: u32 = u32::MAX;
@@ -27,8 +26,9 @@ impl Frames {
     /// With `count` pages, all free. Sleeps; `ENOMEM`.
     pub(super) fn new(count: u32) -> Result<Frames> {
         let mut pages = super::reserved(count)?;
-        for _ in 0..count {
-            pages.try_push(Page::alloc(true).ok_or(Errno::ENOMEM)?).map_err(|_| Errno::ENOMEM)?;
+        Page::fill(&mut pages, count as usize, true);
+        if pages.len() < count as usize {
+            return Err(Errno::ENOMEM);
         }
         let mut following = 0;
         let next = kern::alloc::try_vec_with(count as usize, || {

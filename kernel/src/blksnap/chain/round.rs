@@ -62,10 +62,7 @@ impl State {
     /// A store in memory, if there are pages to be had without waiting. Whether there were.
     fn keep_at_once(&mut self, batch: BatchId, blocks: u32) -> Result<bool> {
         let mut fresh = core::mem::take(&mut self.fresh);
-        while fresh.len() < blocks as usize {
-            let Some(page) = Page::alloc(false) else { break };
-            fresh.try_push(page).map_err(|_| Errno::ENOMEM)?;
-        }
+        Page::fill(&mut fresh, blocks as usize, false);
         let there = fresh.len() >= blocks as usize;
         let kept = if there { self.keep(batch, &mut fresh) } else { Ok(()) };
         self.fresh = fresh;

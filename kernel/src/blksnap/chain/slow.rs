@@ -95,17 +95,17 @@ impl Chain {
     fn more_pages(&self, count: u32) -> Result<Vec<Page>> {
         let mut pages = super::reserved(count)?;
         let mut tries = 0;
-        while pages.len() < count as usize {
-            match Page::alloc(true) {
-                Some(page) => pages.try_push(page).map_err(|_| Errno::ENOMEM)?,
-                None if tries < PAGE_TRIES && self.failure().is_none() => {
-                    tries += 1;
-                    kern::misc::sleep_ms(PAGE_WAIT_MS);
-                }
-                None => return Err(Errno::ENOSPC),
+        loop {
+            Page::fill(&mut pages, count as usize, true);
+            if pages.len() >= count as usize {
+                return Ok(pages);
             }
+            if tries == PAGE_TRIES || self.failure().is_some() {
+                return Err(Errno::ENOSPC);
+            }
+            tries += 1;
+            kern::misc::sleep_ms(PAGE_WAIT_MS);
         }
-        Ok(pages)
     }
 
     /// Closes the storages that nobody needs any more. Sleeps, with I/O.
