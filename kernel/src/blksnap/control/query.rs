@@ -139,17 +139,9 @@ pub(super) fn devices(arg: UserPtr) -> Result {
             }
         }
     }
-    let room = asked.count as usize;
-    asked.count = all.len() as u32;
-    if room < all.len() {
-        write_versioned(arg, asked.size, &asked)?;
-        return Err(Errno::ENODATA);
-    }
-    let to = UserPtr::new(asked.entries);
-    for (i, (_, entry)) in all.iter().enumerate() {
-        write(to.add((i * extended::Device::SIZE) as u64), entry)?;
-    }
-    write_versioned(arg, asked.size, &asked)
+    let filled = fill(&mut asked.count, asked.entries, all.iter().map(|(_, entry)| entry));
+    write_versioned(arg, asked.size, &asked)?;
+    filled
 }
 
 pub(super) fn members(arg: UserPtr) -> Result {
@@ -168,15 +160,20 @@ pub(super) fn members(arg: UserPtr) -> Result {
         };
         all.try_push(entry).map_err(|_| Errno::ENOMEM)?;
     }
-    let room = asked.count as usize;
-    asked.count = all.len() as u32;
-    if room < all.len() {
-        write_versioned(arg, asked.size, &asked)?;
+    let filled = fill(&mut asked.count, asked.entries, all.iter());
+    write_versioned(arg, asked.size, &asked)?;
+    filled
+}
+
+/// Fills the caller's array of `count` entries at `to`; `count` says then how many there are. `ENODATA` where they have no room, and nothing
+/// is written. Sleeps.
+fn fill<'a, T: Abi + 'a>(count: &mut u32, to: u64, all: impl ExactSizeIterator<Item = &'a T>) -> Result {
+    let room = core::mem::replace(count, all.len() as u32);
+    if (room as usize) < all.len() {
         return Err(Errno::ENODATA);
     }
-    let to = UserPtr::new(asked.entries);
-    for (i, entry) in all.iter().enumerate() {
-        write(to.add((i * extended::Member::SIZE) as u64), entry)?;
+    for (i, entry) in all.enumerate() {
+        write(UserPtr::new(to).add((i * T::SIZE) as u64), entry)?;
     }
-    write_versioned(arg, asked.size, &asked)
+    Ok(())
 }
