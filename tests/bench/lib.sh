@@ -32,6 +32,21 @@ devices_ram() {
     ORIGIN=/dev/ram0 STORE=/dev/ram1 OTHER=/dev/ram2
 }
 
+# Two jobs, each on its half.
+devices_two() {
+    devices_ram
+    COMMON+=" --numjobs=2 --offset_increment=384M"
+}
+
+devices_scsi() {
+    modprobe scsi_debug per_host_store=1 add_host=2 dev_size_mb=$MIB ndelay=100000 max_queue=64
+    local disk disks=()
+    udevadm settle -t 60
+    for disk in /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*; do disks+=("/dev/${disk##*/}"); done
+    ORIGIN=${disks[0]} STORE=${disks[1]}
+    for disk in "${disks[@]}"; do echo none >"/sys/block/${disk#/dev/}/queue/scheduler"; done
+}
+
 devices_null() {
     modprobe configfs
     mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
@@ -63,6 +78,7 @@ up_raw() { unload && TARGET=$ORIGIN IMAGE=$ORIGIN; }
 
 up_linear() {
     unload
+    files_away
     dmsetup create linear --table "0 $(sectors) linear $ORIGIN 0"
     TARGET=/dev/mapper/linear IMAGE=$TARGET
     DM=linear
@@ -72,6 +88,7 @@ up_linear() {
 # after the snapshot: the other way round, large writes are not cut, and only their first chunk is saved.
 up_dm() {
     unload
+    files_away
     dd if=/dev/zero of="$STORE" bs=1M count=1 oflag=direct status=none
     dmsetup create image --table "0 $(sectors) snapshot $ORIGIN $STORE $1 $2"
     dmsetup create origin --table "0 $(sectors) snapshot-origin $ORIGIN"
@@ -140,7 +157,7 @@ attach() {
 
 # A file on a file system of the store.
 up_file() {
-    mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$STORE"
+    ext4 "$STORE"
     mkdir -p /tmp/store
     mount "$STORE" /tmp/store
     up_snapshot /tmp/store
@@ -177,11 +194,12 @@ info() {
 }
 
 down() {
+    files_away
     udevadm settle -t 60
     local id name
     for id in "${IDS[@]}"; do blksnap snapshot destroy -q "$id" >/dev/null && ATTACHED=("$ORIGIN"); done
     [ ${#ATTACHED[@]} = 0 ] || blksnap detach -q "${ATTACHED[@]}" >/dev/null
-    ! mountpoint -q /tmp/store || umount /tmp/store
+    for name in /tmp/store /tmp/backups; do ! mountpoint -q $name || umount $name; done
     for name in $DM; do dmsetup remove --retry "$name"; done
     IDS=() ATTACHED=() GATES=() DM=''
 }

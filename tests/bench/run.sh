@@ -6,26 +6,39 @@
 #
 # KIND is what origin and store are made of, STATE what lies above the origin, TARGET what is worked on (origin or image; takes: the origin,
 # while snapshots of it are taken), BEFORE and WORK are arguments of fio, the first for what is done before and not measured (`-`: nothing).
-# Each cell has a state made for it. It leaves fio's JSON in /host/out/NAME.json, and what the snapshot says of itself in
+# TARGET may also be `written`: the image, while the origin is written to; `old` or `new`: a file of this name on an ext4 that is there
+# before the state is made; `program`: WORK is the name of a program of lib.sh. Each cell has a state made for it. It leaves fio's JSON in /host/out/NAME.json, and what the snapshot says of itself in
 # /host/out/NAME.info; `DONE NAME` goes to the output. Whoever counts instructions puts a file /host/kallsyms there, for the kernel's symbols.
 set -Eeuo pipefail
 trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR
 # shellcheck source-path=SCRIPTDIR
 . /repo/tests/bench/lib.sh
+# shellcheck source-path=SCRIPTDIR
+. /repo/tests/bench/files.sh
 
 devices "$1"
-mkdir -p /host/out
+mkdir -p /host/out /tmp/files /tmp/backups
 while IFS=$'\t' read -r name state target before work; do
     read -r -a words <<<"$state"
+    files_before "$target" "$work"
     "up_${words[0]}" "${words[@]:1}"
     [ ! -e /host/kallsyms ] || cat /proc/kallsyms >/host/kallsyms
-    file=$TARGET
-    [ "$target" != image ] || file=$IMAGE
+    case $target in
+    image | written) file=$IMAGE ;;
+    old | new) files_here && file=/tmp/files/$target ;;
+    program) files_here ;;
+    *) file=$TARGET ;;
+    esac
     # shellcheck disable=SC2086
     [ "$before" = - ] || fio --name=before --filename="$TARGET" $COMMON $before --output=/dev/null
     # shellcheck disable=SC2086
-    set -- fio --name=cell --filename="$file" $COMMON $work --output-format=json --output="/host/out/$name.json"
-    if [ "$target" = takes ]; then takes "$@"; else "$@"; fi
+    [ "$target" = program ] || set -- fio --name=cell --filename="$file" $COMMON $work --output-format=json --output="/host/out/$name.json"
+    case $target in
+    takes) takes "$@" ;;
+    written) while_written "$@" ;;
+    program) program "$work" >"/host/out/$name.json" ;;
+    *) "$@" ;;
+    esac
     info >"/host/out/$name.info"
     down
     echo "DONE $name"

@@ -20,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "btrfs-progs",
     "dosfstools",
     "fio",
+    "sqlite3",
     "qemu-utils",
     "kmod",
     "udev",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::cells::{Cell, Kind};
+use super::cells::{Cell, Kind, On};
 use super::fio::{self, Taken};
 use super::profile::Profiler;
 use super::results::{Measured, Said};
@@ -54,7 +54,7 @@ pub(crate) fn run(
         name: claim.name.clone(),
         kernel,
         memory_mib: 4096,
-        cpus: 1,
+        cpus: kind.cpus,
         timeout: Duration::from_secs(3600),
         disks: Vec::new(),
         append: APPEND.into(),
@@ -94,8 +94,8 @@ pub(crate) fn run(
     marks?;
     let mut measured = Vec::new();
     for (number, cell) in cells.iter().enumerate() {
-        let (taken, said) = read(&share.join("out"), &cell.name())
-            .with_context(|| format!("the cell {}", cell.name()))?;
+        let (taken, said) =
+            read(&share.join("out"), cell).with_context(|| format!("the cell {}", cell.name()))?;
         if let Some(profiler) = &profiler {
             let kallsyms = fs::read_to_string(&symbols)?;
             keep(&cell.name(), &profiler.table(number, &kallsyms, taken.ios)?)?;
@@ -115,8 +115,13 @@ fn keep(name: &str, table: &str) -> Result<()> {
     Ok(())
 }
 
-fn read(out: &Path, name: &str) -> Result<(Taken, Said)> {
-    let taken = fio::parse(&fs::read_to_string(out.join(format!("{name}.json")))?)?;
+fn read(out: &Path, cell: &Cell) -> Result<(Taken, Said)> {
+    let name = cell.name();
+    let text = fs::read_to_string(out.join(format!("{name}.json")))?;
+    let taken = match cell.work.on {
+        On::Program => fio::parse_program(&text)?,
+        _ => fio::parse(&text)?,
+    };
     let said: Said = serde_json::from_str(&fs::read_to_string(out.join(format!("{name}.info")))?)?;
     if let Some(failure) = said.failure() {
         bail!("the snapshot failed: {failure}");

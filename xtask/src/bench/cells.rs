@@ -11,6 +11,8 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     /// For people.
     pub(crate) title: &'static str,
+    /// Processors of the guest; more than one take turns.
+    pub(crate) cpus: u32,
 }
 
 /// What lies above the origin.
@@ -36,6 +38,12 @@ pub(crate) fn state_named(name: &str) -> Option<&'static State> {
 pub(crate) enum On {
     Origin,
     Image,
+    /// The image, while the origin is written to at random, 2000 times a second.
+    Written,
+    /// A file of this name on an ext4 on the origin: `old` is there before the state above the origin is made, and has 256 MiB.
+    File(&'static str),
+    /// No work of fio's: `program_NAME` of `tests/bench/lib.sh`, with `Work::fio` for its name. The same ext4 is there.
+    Program,
     /// On the origin, without an end, while snapshots of it are taken one after the other: their gates are the figure.
     Takes,
 }
@@ -93,6 +101,9 @@ impl Cell {
         let target = match self.work.on {
             On::Origin => "origin",
             On::Image => "image",
+            On::Written => "written",
+            On::File(name) => name,
+            On::Program => "program",
             On::Takes => "takes",
         };
         let amount = if self.state.steady {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What fio says, as JSON, of one job.
+//! What fio says, as JSON, of one job; or, more shortly, a program that is measured in its place.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -51,10 +51,37 @@ pub(crate) struct Taken {
     pub(crate) rate: f64,
     /// Nanoseconds an I/O, from its submission to its end.
     pub(crate) mean_ns: f64,
+    /// The median and others, of single ones: fio's alone.
+    pub(crate) spread: Option<Spread>,
+}
+
+/// Latencies, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spread {
     pub(crate) p50_ns: u64,
     pub(crate) p99_ns: u64,
     /// The slowest.
     pub(crate) max_ns: u64,
+}
+
+/// What a program did: `COUNT` transactions or runs, in `NS` nanoseconds.
+#[derive(Debug, Deserialize)]
+struct Program {
+    count: u64,
+    ns: u64,
+}
+
+/// Reads what a program said.
+pub(crate) fn parse_program(text: &str) -> Result<Taken> {
+    let Program { count, ns } = serde_json::from_str(text)?;
+    ensure!(count > 0 && ns > 0, "nothing was done");
+    Ok(Taken {
+        ios: count,
+        bytes: 0,
+        rate: count as f64 * 1e9 / ns as f64,
+        mean_ns: ns as f64 / count as f64,
+        spread: None,
+    })
 }
 
 /// Reads a report of one job, or of several reported as one. In a mix of reads and writes the rate is that of both, and the latency
@@ -79,9 +106,11 @@ pub(crate) fn parse(text: &str) -> Result<Taken> {
         // Half of the last millisecond, on average.
         rate: ios as f64 * 1e3 / (milliseconds as f64 - 0.5),
         mean_ns: first.lat_ns.mean,
-        p50_ns: percentile.p50,
-        p99_ns: percentile.p99,
-        max_ns: first.lat_ns.max,
+        spread: Some(Spread {
+            p50_ns: percentile.p50,
+            p99_ns: percentile.p99,
+            max_ns: first.lat_ns.max,
+        }),
     })
 }
 
@@ -99,10 +128,16 @@ mod tests {
         let taken = parse(TEXT).unwrap();
         assert_eq!(taken.bytes, 4_096_000);
         assert!((taken.rate - 1e6 / 100.5).abs() < 1e-6);
-        assert_eq!(
-            (taken.mean_ns, taken.p50_ns, taken.p99_ns),
-            (5500.5, 5400, 9000)
-        );
+        assert_eq!(taken.mean_ns, 5500.5);
+        let spread = taken.spread.unwrap();
+        assert_eq!((spread.p50_ns, spread.p99_ns), (5400, 9000));
+    }
+
+    #[test]
+    fn a_program_is_read() {
+        let taken = parse_program(r#"{ "count": 500, "ns": 250000 }"#).unwrap();
+        assert_eq!((taken.rate, taken.mean_ns), (2e6, 500.0));
+        assert!(parse_program(r#"{ "count": 0, "ns": 250000 }"#).is_err());
     }
 
     #[test]

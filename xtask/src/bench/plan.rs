@@ -7,22 +7,40 @@ use super::cells::{Cell, Kind, State, state_named, work_named};
 pub(crate) const RAM: Kind = Kind {
     name: "ram",
     title: "RAM disk",
+    cpus: 1,
 };
 
 /// Every request takes 100 µs, as many as there are at a time: what counts is how often one waits for another.
 pub(crate) const NULL: Kind = Kind {
     name: "null",
     title: "null_blk, 100 µs",
+    cpus: 1,
 };
 
 /// Nothing is kept and nothing takes time: for sizes that no memory holds.
 pub(crate) const THIN: Kind = Kind {
     name: "thin",
     title: "sizes and numbers (dm-zero)",
+    cpus: 1,
+};
+
+/// The same RAM disks, and two jobs on two processors, which the emulator lets run in turn: what the path costs more where there are
+/// several, without waiting for locks.
+const TWO: Kind = Kind {
+    name: "two",
+    title: "RAM disk, two processors",
+    cpus: 2,
+};
+
+/// A SCSI disk whose requests take 100 µs, by way of the SCSI layer.
+const SCSI: Kind = Kind {
+    name: "scsi",
+    title: "scsi_debug, 100 µs",
+    cpus: 1,
 };
 
 /// All devices, in the order of the report.
-pub(crate) const KINDS: [&Kind; 3] = [&RAM, &NULL, &THIN];
+pub(crate) const KINDS: [&Kind; 5] = [&RAM, &TWO, &NULL, &SCSI, &THIN];
 
 const fn state(name: &'static str, words: &'static str, title: &'static str) -> State {
     State {
@@ -80,7 +98,7 @@ struct Block {
 const OVERWRITTEN: [&str; 7] = ["raw", "linear", "n4", "n8", "n64", "device", "memory"];
 const PERSISTENT: [&str; 3] = ["p4", "p8", "p64"];
 
-const PLAN: [Block; 10] = [
+const PLAN: [Block; 18] = [
     block(
         &RAM,
         &["random"],
@@ -91,7 +109,10 @@ const PLAN: [Block; 10] = [
         &[
             "sparse",
             "sparse32",
+            "sixteen",
+            "sixteen32",
             "dense32",
+            "mix32",
             "seq",
             "second",
             "image-clean",
@@ -102,6 +123,34 @@ const PLAN: [Block; 10] = [
     block(&RAM, &["sparse", "seq"], &PERSISTENT),
     block(&RAM, &["sparse", "seq"], &["file"]),
     block(&RAM, &["sparse"], &["two", "eight"]),
+    block(&RAM, &["mix32"], &["tracked"]),
+    block(
+        &RAM,
+        &["read", "read-seq"],
+        &["raw", "linear", "n4", "tracked", "device"],
+    ),
+    block(
+        &RAM,
+        &["written", "written-random"],
+        &["raw", "n4", "n64", "device", "memory"],
+    ),
+    block(
+        &RAM,
+        &["file", "fsync", "sqlite", "new"],
+        &["raw", "linear", "n4", "n64", "tracked", "device", "memory"],
+    ),
+    block(&RAM, &["backup", "backup-again"], &["raw", "tracked"]),
+    block(&TWO, &["random"], &["raw", "linear", "other", "tracked"]),
+    block(
+        &TWO,
+        &["sparse", "sparse32"],
+        &["raw", "linear", "n4", "device"],
+    ),
+    block(
+        &SCSI,
+        &["sparse", "sparse32"],
+        &["raw", "linear", "n4", "n64", "tracked", "device", "memory"],
+    ),
     block(&NULL, &["sparse", "sparse32"], &OVERWRITTEN),
     block(&NULL, &["sparse"], &PERSISTENT),
     block(&NULL, &["takes"], &["tracked"]),

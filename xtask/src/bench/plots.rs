@@ -87,7 +87,7 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
         "µs",
         &OVERWRITES,
         &SNAPSHOTS,
-        &|f| Some(f.p50_ns as f64 / 1e3),
+        &|f| f.p50_ns.map(|ns| ns as f64 / 1e3),
     )?;
     plot(
         "latency-99.svg",
@@ -95,7 +95,7 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
         "µs",
         &OVERWRITES,
         &SNAPSHOTS,
-        &|f| Some(f.p99_ns as f64 / 1e3),
+        &|f| f.p99_ns.map(|ns| ns as f64 / 1e3),
     )?;
     plot(
         "amplification.svg",

@@ -34,8 +34,10 @@ pub(crate) struct Figure {
     /// To the raw device's at the same work.
     pub(crate) ratio: f64,
     pub(crate) mean_ns: f64,
-    pub(crate) p50_ns: u64,
-    pub(crate) p99_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p50_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p99_ns: Option<u64>,
     /// Bytes of the origin read for each byte that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) read_amplification: Option<f64>,
@@ -141,18 +143,19 @@ impl Results {
                 });
                 continue;
             }
-            if cell.work.on == On::Takes {
+            if let (On::Takes, Some(spread)) = (cell.work.on, taken.spread) {
                 results.gates.push(Gate {
                     name: cell.name(),
                     gates_ns: said.gates.clone(),
-                    slowest_ns: taken.max_ns,
-                    median_ns: taken.p50_ns,
+                    slowest_ns: spread.max_ns,
+                    median_ns: spread.p50_ns,
                 });
                 continue;
             }
             let raw = rate(&cells::name(cell.kind, "raw", cell.work.name))?;
             // What was saved before the measured work is in the sums, too: they say something of a first overwrite alone.
-            let first = cell.work.on == On::Origin && cell.work.before.is_none();
+            let first =
+                matches!(cell.work.on, On::Origin | On::File(_)) && cell.work.before.is_none();
             let part = |bytes: Option<u64>| {
                 bytes
                     .filter(|_| first)
@@ -160,11 +163,11 @@ impl Results {
             };
             results.cells.push(Figure {
                 name: cell.name(),
-                rate: digits(taken.rate, 0),
+                rate: digits(taken.rate, if taken.rate < 10.0 { 3 } else { 0 }),
                 ratio: digits(taken.rate / raw, 4),
                 mean_ns: digits(taken.mean_ns, 0),
-                p50_ns: taken.p50_ns,
-                p99_ns: taken.p99_ns,
+                p50_ns: taken.spread.map(|s| s.p50_ns),
+                p99_ns: taken.spread.map(|s| s.p99_ns),
                 read_amplification: part(said.images.first().map(|i| i.copy_read_bytes)),
                 store_amplification: part(said.stored()),
                 memory_bytes: said.memory_bytes,
@@ -239,9 +242,7 @@ mod tests {
             bytes: 4096,
             rate,
             mean_ns: 1e9 / rate,
-            p50_ns: 1,
-            p99_ns: 2,
-            max_ns: 3,
+            spread: None,
         };
         Measured {
             cell,

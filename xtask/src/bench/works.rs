@@ -23,7 +23,7 @@ const FAR: &str =
     "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --norandommap --offset=16G --size=32G";
 
 /// All works, in the order of the report.
-pub(crate) const WORKS: [Work; 14] = [
+pub(crate) const WORKS: [Work; 27] = [
     Work {
         name: "random",
         title: "random 4 KiB write, QD 1",
@@ -50,6 +50,23 @@ pub(crate) const WORKS: [Work; 14] = [
         ..USUAL
     },
     Work {
+        name: "sixteen",
+        title: "first overwrite, sparse random 16 KiB, QD 1",
+        fio: "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=16k --size=768M",
+        once: "--io_size=64M",
+        long: "--io_size=64M",
+        ..USUAL
+    },
+    Work {
+        name: "sixteen32",
+        title: "first overwrite, sparse random 16 KiB, QD 32",
+        fio: "--ioengine=libaio --iodepth=32 --rw=randwrite --bs=16k --size=768M",
+        once: "--io_size=64M",
+        long: "--io_size=64M",
+        agree: 0.03,
+        ..USUAL
+    },
+    Work {
         name: "dense32",
         title: "first overwrite, every 4 KiB block of a region at random, QD 32",
         fio: "--ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=64M --random_generator=lfsr",
@@ -64,6 +81,32 @@ pub(crate) const WORKS: [Work; 14] = [
         fio: "--ioengine=psync --rw=write --bs=1M --size=512M",
         once: "--io_size=512M",
         long: "--io_size=512M",
+        agree: 0.02,
+        ..USUAL
+    },
+    Work {
+        name: "mix32",
+        title: "random 4 KiB, 70 % reads, each block of a region once, QD 32",
+        fio: "--ioengine=libaio --iodepth=32 --rw=randrw --rwmixread=70 --bs=4k --size=64M --random_generator=lfsr",
+        once: "--io_size=64M",
+        long: "--io_size=64M",
+        agree: 0.03,
+        ..USUAL
+    },
+    Work {
+        name: "read",
+        title: "random 4 KiB read of the origin, QD 1",
+        fio: "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --size=256M --norandommap",
+        once: "--io_size=96M",
+        long: "--io_size=96M",
+        ..USUAL
+    },
+    Work {
+        name: "read-seq",
+        title: "sequential 1 MiB read of the origin, QD 1",
+        fio: SEQUENTIAL_READ,
+        once: "--size=512M",
+        long: "--size=512M",
         agree: 0.02,
         ..USUAL
     },
@@ -95,6 +138,72 @@ pub(crate) const WORKS: [Work; 14] = [
         once: "--size=256M --io_size=512M",
         long: "--size=256M --io_size=512M",
         agree: 0.02,
+    },
+    Work {
+        name: "written",
+        title: "image read, sequential 1 MiB, while the origin is written to",
+        on: On::Written,
+        fio: SEQUENTIAL_READ,
+        once: "--size=256M",
+        long: "--size=256M",
+        agree: 0.02,
+        ..USUAL
+    },
+    Work {
+        name: "written-random",
+        title: "image read, random 4 KiB, QD 1, while the origin is written to",
+        on: On::Written,
+        fio: "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --size=768M --norandommap",
+        once: "--io_size=48M",
+        long: "--io_size=48M",
+        ..USUAL
+    },
+    Work {
+        name: "file",
+        title: "first overwrite of a file on ext4, random 4 KiB, QD 1",
+        on: On::File("old"),
+        fio: "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --size=256M",
+        once: "--io_size=24M",
+        long: "--io_size=24M",
+        ..USUAL
+    },
+    Work {
+        name: "fsync",
+        title: "the same, each write followed by fsync",
+        on: On::File("old"),
+        fio: "--ioengine=psync --fsync=1 --rw=randwrite --bs=4k --size=256M",
+        once: "--io_size=8M",
+        long: "--io_size=8M",
+        ..USUAL
+    },
+    Work {
+        name: "sqlite",
+        title: "SQLite on ext4, transactions of one changed row",
+        on: On::Program,
+        fio: "sqlite",
+        ..USUAL
+    },
+    Work {
+        name: "new",
+        title: "a new file on ext4, sequential 1 MiB: into free space",
+        on: On::File("new"),
+        fio: "--ioengine=psync --rw=write --bs=1M --size=256M",
+        agree: 0.02,
+        ..USUAL
+    },
+    Work {
+        name: "backup",
+        title: "full backup of 768 MiB with 128 MiB of data (raw: qemu-img convert of a device that nobody writes to)",
+        on: On::Program,
+        fio: "backup",
+        ..USUAL
+    },
+    Work {
+        name: "backup-again",
+        title: "another backup when 16 MiB have changed (raw: qemu-img convert again)",
+        on: On::Program,
+        fio: "again",
+        ..USUAL
     },
     Work {
         name: "takes",
