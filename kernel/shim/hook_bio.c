@@ -36,7 +36,7 @@ static __always_inline void bsk_count(struct bio *bio, bio_end_io_t *end_io)
 {
 	bio->bi_end_io = end_io;
 	/* Who polls may stop to, and a bio that is never reaped would be in flight for ever. It completes by interrupt. */
-	bio->bi_opf &= ~REQ_POLLED;
+	bio_clear_polled(bio);
 }
 
 /* Whether a bio is held. */
@@ -124,6 +124,7 @@ void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io)
 
 void bsk_bio_send(struct bio *bio)
 {
-	bio->bi_opf &= ~(REQ_NOWAIT | REQ_POLLED);
+	bio->bi_opf &= ~REQ_NOWAIT;
+	bio_clear_polled(bio);
 	submit_bio_noacct(bio);
 }

@@ -4,7 +4,8 @@
 //! to the read of what it overwrites.
 //!
 //! Only while nothing else is to be done, without waiting for a lock, and for this one write: what it releases of others is left to the
-//! worker, so that nobody is held up by the limits of somebody else's control group.
+//! worker, so that a submitter is not held up by the limits of somebody else's control group. What comes in meanwhile is not held up by
+//! his, but for the time in which the device's driver or policy lets him sleep in the submission of his own write.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -43,7 +44,7 @@ impl Chain {
     /// Serves the one write that is there. Whether nothing is left for the worker. Sleeps where the submission of the write might.
     pub(super) fn serve_own(&self) -> bool {
         kern::file::without_reclaim(|| {
-            let asked = self.asked.load(Ordering::SeqCst);
+            let mut asked = self.asked.load(Ordering::SeqCst);
             let Some(bio) = self.only_one() else { return false };
             let mut own = Some(bio.id());
             let mut held = Some(bio);
@@ -56,6 +57,8 @@ impl Chain {
                     break;
                 }
                 self.worker.again();
+                // A kick that came up to now is not seen any more, and so is answered with the rest.
+                asked = self.asked.load(Ordering::SeqCst);
             }
             held.into_iter().for_each(|bio| self.worker.put(List::Held, bio));
             let done = self.worker.is_empty() && !self.urged.load(Ordering::SeqCst);

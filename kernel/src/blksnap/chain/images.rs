@@ -67,7 +67,15 @@ impl Chain {
         max: u64,
         f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.with(|state| state.look_up(epoch, block, max, f))
+        self.unless_failed(self.with(|state| state.look_up(epoch, block, max, f)))
+    }
+
+    /// What was found counts only if nothing had failed by then: as soon as writes pass, a copy may be read too late.
+    fn unless_failed<R>(&self, found: Result<R>) -> Result<R> {
+        match self.failure() {
+            None => found,
+            Some(_) => Err(Errno::EIO),
+        }
     }
 
     /// [`Chain::look_up`], or `None` when somebody has the lock: image reads do not queue up before writers. Does not sleep.
@@ -78,7 +86,8 @@ impl Chain {
         max: u64,
         f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
     ) -> Option<Result<R>> {
-        kern::file::without_reclaim(|| self.state.try_lock().map(|state| state.look_up(epoch, block, max, f)))
+        let found = kern::file::without_reclaim(|| self.state.try_lock().map(|state| state.look_up(epoch, block, max, f)));
+        found.map(|found| self.unless_failed(found))
     }
 
     /// What an image has of its own at a block: its slot if it has one, and for how many of `max` blocks.

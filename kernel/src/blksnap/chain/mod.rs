@@ -230,16 +230,12 @@ impl Chain {
 
     /// Gives all snapshots of this device up: writers go on, images give `EIO`. Sleeps.
     pub(crate) fn fail(&self, error: Errno) {
-        let code = i32::from(error.number());
-        // INVARIANT: the failure before the release: whoever sees writes pass also sees the failure.
-        let _ = self.failure.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+        self.spread(error);
         let error = self.failure().unwrap_or(error);
         let tell = !self.told.swap(true, Ordering::AcqRel) && error != Errno::ESHUTDOWN;
         self.with(|state| {
             // Also by who comes second: nobody may go on before the engine has failed.
-            if let Some((engine, saved)) = state.engine() {
-                engine.fail(saved);
-            }
+            self.give_up(state, error);
             for live in state.live.iter().filter(|_| tell) {
                 live.events.push(What::Corrupted { device: self.device.number(), error });
             }
@@ -249,6 +245,22 @@ impl Chain {
         if tell {
             let (major, minor) = self.device.number();
             kern::pr_err!("snapshots of device {major}:{minor} are lost: {error}; the device itself goes on");
+        }
+    }
+
+    /// Images give `EIO` from here on.
+    fn spread(&self, error: Errno) {
+        let code = i32::from(error.number());
+        let _ = self.failure.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// The part of [`Chain::fail`] for which nobody else may have seen the state in between: what an error has left half done is not to be
+    /// read from. [`Chain::fail`] follows.
+    fn give_up(&self, state: &mut State, error: Errno) {
+        // INVARIANT: the failure before the release: whoever sees writes pass also sees the failure.
+        self.spread(error);
+        if let Some((engine, saved)) = state.engine() {
+            engine.fail(saved);
         }
     }
 

@@ -3,7 +3,7 @@
 //! What the engine wants, collected under the lock and carried out after it.
 //!
 //! Pages are taken and given back, and I/O is built, under the lock; bios are linked through themselves, so that none of it needs
-//! memory of its own. What may sleep, submitting above all, comes afterwards: first what was held goes on, then reads are sent.
+//! memory of its own. What may sleep, submitting above all, comes afterwards: first reads are sent, then what was held goes on.
 
 use core::sync::atomic::Ordering;
 
@@ -74,13 +74,6 @@ impl State {
 }
 
 impl Out {
-    /// Keeps the first error: all snapshots of the device are to be given up.
-    pub(super) fn note(&mut self, result: Result) {
-        if let Err(e) = result {
-            self.error.get_or_insert(e);
-        }
-    }
-
     /// Whether there is nothing to be done, and nothing was.
     pub(super) fn is_empty(&self) -> bool {
         !self.any && self.error.is_none() && self.pass.is_empty() && self.drop.is_empty() && self.reads.is_empty()
@@ -95,6 +88,14 @@ impl Out {
 }
 
 impl Chain {
+    /// At an error all snapshots of the device are given up, before anybody else sees the state; the first one is told of later.
+    pub(super) fn note(&self, state: &mut State, out: &mut Out, result: Result) {
+        if let Err(e) = result {
+            self.give_up(state, e);
+            out.error.get_or_insert(e);
+        }
+    }
+
     /// What the engine wants at the moment.
     pub(super) fn collect(&self, state: &mut State, out: &mut Out) {
         loop {
@@ -124,12 +125,12 @@ impl Chain {
                     if state.frames.take(copy, range.count as u32) {
                         self.read(state, copy, range, out);
                     } else {
-                        out.note(Err(Errno::ENOMEM));
+                        self.note(state, out, Err(Errno::ENOMEM));
                     }
                 }
                 Action::Store { batch, epoch, blocks } => {
                     let pushed = state.waiting.try_push(Waiting { batch, epoch, blocks });
-                    out.note(pushed.map_err(|_| Errno::ENOMEM));
+                    self.note(state, out, pushed.map_err(|_| Errno::ENOMEM));
                 }
                 Action::ImageWrite { token } => {
                     if let Some(&Token::Image(epoch, request)) = state.tokens.get(token as u32) {
@@ -137,9 +138,8 @@ impl Chain {
                     }
                 }
                 Action::Resume => {
-                    if let Some((engine, saved)) = state.engine() {
-                        out.note(engine.resume(saved).map_err(errno));
-                    }
+                    let resumed = state.engine().map_or(Ok(()), |(engine, saved)| engine.resume(saved));
+                    self.note(state, out, resumed.map_err(errno));
                 }
                 Action::FreeEpoch { epoch } => out.slow |= state.slots.release(Owner::Copies(epoch)),
             }
@@ -160,8 +160,11 @@ impl Chain {
                 out.reads.push(io, Tag(READ | u64::from(copy.0), 0));
             }
             // Never grows: there is room for all copies.
-            Some(Err(_)) => out.note(state.unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM)),
-            None => out.note(Err(Errno::EIO)),
+            Some(Err(_)) => {
+                let put_off = state.unread.try_push((copy, range)).map_err(|_| Errno::ENOMEM);
+                self.note(state, out, put_off);
+            }
+            None => self.note(state, out, Err(Errno::EIO)),
         }
     }
 
@@ -189,7 +192,7 @@ impl Chain {
                 Ok(Placed::Sent) => out.slow = true,
                 Ok(Placed::Done) => ended = true,
                 Err(e) => {
-                    out.note(Err(e));
+                    self.note(state, out, Err(e));
                     return false;
                 }
             }
@@ -251,6 +254,13 @@ impl Chain {
         if let Some(error) = out.error {
             self.fail(error);
         }
+        // First what others wait for: the submission of a write may sleep for its own control group.
+        if !out.reads.is_empty() {
+            out.reads.submit(&self.worker);
+        }
+        for bio in out.drop {
+            bio.end(Ok(()));
+        }
         for bio in out.pass {
             if !whose.sends(&bio) {
                 self.worker.put(List::RELEASED, bio);
@@ -258,12 +268,6 @@ impl Chain {
             }
             trace::resubmit(&bio);
             self.attachment.submit(bio);
-        }
-        for bio in out.drop {
-            bio.end(Ok(()));
-        }
-        if !out.reads.is_empty() {
-            out.reads.submit(&self.worker);
         }
         if out.slow {
             self.slow.kick();

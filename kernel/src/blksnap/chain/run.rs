@@ -61,10 +61,12 @@ impl Chain {
             state.tick();
             for io in done {
                 ended += 1;
-                out.note(state.completion(&io));
+                let result = state.completion(&io);
+                self.note(state, &mut out, result);
             }
             for job in finished {
-                out.note(state.job(job));
+                let result = state.job(job);
+                self.note(state, &mut out, result);
             }
             for bio in held {
                 self.hold(state, bio, &mut out);
@@ -101,7 +103,7 @@ impl Chain {
             let token = match state.tokens.insert(Token::Write(bio)) {
                 Ok(token) => token,
                 Err(refused) => {
-                    out.note(Err(Errno::ENOMEM));
+                    self.note(state, out, Err(Errno::ENOMEM));
                     return out.pass_on(refused);
                 }
             };
@@ -116,11 +118,11 @@ impl Chain {
                         "the memory for copies is full, and the snapshot is to be given up rather than to hold writes back"
                     );
                 }
-                out.note(Err(errno(lost)));
                 state.held -= 1;
                 if let Some(token) = state.tokens.remove(token) {
                     out.pass_on(token);
                 }
+                self.note(state, out, Err(errno(lost)));
             }
         }
     }

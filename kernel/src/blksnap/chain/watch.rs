@@ -61,8 +61,12 @@ impl State {
         self.times.progress = self.times.now;
     }
 
-    /// At the end of a round, all that the engine wanted being carried out. `set`: whether the timer is still to come.
+    /// At the end of a round, all that the engine wanted being carried out; nothing is waited for after a failure. `set`: whether the timer is still to come.
     pub(super) fn watch(&mut self, set: impl FnOnce() -> bool) -> Option<Watch> {
+        if self.engine.failed() {
+            self.times.linger = 0;
+            return None;
+        }
         let now = self.times.now;
         self.times.linger = match self.times.linger {
             _ if !self.engine.lingers() => 0,

@@ -25,8 +25,12 @@ impl Memory {
         Ok(Memory { parts: Mutex::new(Class::Store, Vec::new())?, pages: AtomicU64::new(0) })
     }
 
-    /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is who needed it.
+    /// Keeps a page under a slot. `ENOMEM`: the page is lost, and so is who needed it. Without reclaim, as writers may wait for the lock.
     pub(crate) fn put(&self, slot: u64, page: Page) -> Result {
+        kern::file::without_reclaim(|| self.put_now(slot, page))
+    }
+
+    fn put_now(&self, slot: u64, page: Page) -> Result {
         let mut parts = self.parts.lock();
         let part = slot as usize / PART;
         while parts.len() <= part {
