@@ -24,8 +24,8 @@ pub(crate) struct Options {
     /// Of the tests in virtual machines, only those whose names hold this (or one of several, with | between)
     #[arg(long, default_value = "")]
     name: String,
-    /// In so many virtual machines at once
-    #[arg(long, default_value_t = 2)]
+    /// In so many virtual machines at once: more than there are processors, as each waits for a part of its time
+    #[arg(long, default_value_t = 3)]
     guests: usize,
     /// On each kernel the long tests too that otherwise run on one of the others
     #[arg(long)]
