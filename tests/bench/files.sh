@@ -53,7 +53,7 @@ ready_backup() {
 
 ready_again() {
     ready_backup
-    program_backup
+    program_backup >/dev/null
     fio --name=changes --filename=/tmp/files/data $COMMON --ioengine=libaio --rw=randwrite --bs=4k --size=128M --io_size=16M --output=/dev/null
 }
 

@@ -152,6 +152,25 @@ t_partition_that_grew() { # long
     snapc detach "$part"
 }
 
+# Smaller, written behind its new end, and as large as before: nobody asks it for its size in between.
+t_partition_that_shrank_and_grew_back() { # long
+    local disk part sum
+    disk=$(node $D)
+    echo "2048,$((16 << 11))" | sfdisk -q "$disk"
+    part=${disk}1
+    within 5 test -b "$part"
+    snapshot $STORE -- "$part"
+    sum=$(md5sum <"${IMAGE[0]}")
+    resizepart "$disk" 1 $((8 << 11))
+    same "$(blockdev --getsize64 "$part")" $((8 << 20)) "the partition's size"
+    dd if=/dev/urandom of="$disk" bs=1M seek=13 count=2 oflag=direct conv=notrunc status=none
+    resizepart "$disk" 1 $((16 << 11))
+    same "$(md5sum <"${IMAGE[0]}")" "$sum" "the image, after a write behind the end that the partition had for a while"
+    same "$(snapc counters "$part" | value store_bytes)" $((2 << 20)) "bytes stored"
+    destroy
+    snapc detach "$part"
+}
+
 t_snapshots_come_and_go_under_load() { # long
     load $A $W/a.journal
     load $B $W/b.journal

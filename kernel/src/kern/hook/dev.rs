@@ -80,7 +80,9 @@ impl Device {
     pub fn extent(&self) -> Extent {
         // SAFETY: referenced.
         let sectors = unsafe { sys::bsk_dev_sectors(self.raw()) };
-        Extent { first: self.first(), sectors: NonNull::new(sectors.cast_mut().cast()), device: self.clone() }
+        let mut extent = Extent { first: self.first(), sectors: NonNull::new(sectors.cast_mut().cast()), least: 0, device: self.clone() };
+        extent.least = extent.end();
+        extent
     }
 
     /// Whether its disk is being deleted, or was.
@@ -121,12 +123,14 @@ impl Device {
     }
 }
 
-/// The sectors of a device on its disk. A partition may grow and shrink while it is in use, so its end is asked for each time; a
-/// whole disk has no end, whatever its size becomes.
+/// The sectors of a device on its disk. A partition may grow and shrink while it is in use, so its end is asked for each time; but it keeps
+/// what it had, as it may be as large again before anybody has looked. A whole disk has no end, whatever its size becomes.
 pub struct Extent {
     first: u64,
     /// The size of a partition, as the kernel keeps it; it is there as long as the device's structure.
     sectors: Option<NonNull<AtomicU64>>,
+    /// Its end in the beginning.
+    least: u64,
     device: Device,
 }
 
@@ -143,7 +147,8 @@ impl Extent {
 
     fn end(&self) -> u64 {
         // SAFETY: the device is referenced. The kernel writes the number with plain stores of its size.
-        self.sectors.map_or(u64::MAX, |n| self.first.saturating_add(unsafe { n.as_ref() }.load(Ordering::Relaxed)))
+        let now = self.sectors.map_or(u64::MAX, |n| self.first.saturating_add(unsafe { n.as_ref() }.load(Ordering::Relaxed)));
+        now.max(self.least)
     }
 
     /// Whether it is a whole disk.
