@@ -50,6 +50,7 @@ t_16_tib() { # long
 t_nowait_writes_are_parked() { # long
     copy $A $W/copy
     snapshot memory -- $A
+    uncached $A
     fio --name=nowait --filename="$(node $A)" --direct=1 --ioengine=io_uring --nowait=1 --iodepth=32 --rw=randwrite --bs=4k --size=32m \
         --io_size=8m --randseed=5 --output-format=json >$W/fio.json 2>$W/fio.err || fail "fio: $(cat $W/fio.err)"
     grep -q '"error" : 0' $W/fio.json || fail "$(grep '"error"' $W/fio.json)"

@@ -41,6 +41,7 @@ t_io_uring_writers() { # long
 t_nowait_writers_are_not_refused() { # long
     fill
     snapshot $STORE -- $A
+    uncached $A
     strace -f -qq -e trace=pwritev2 -o $W/trace stamp load "$(node $A)" --direct --nowait --jobs 1 --journal $W/n.journal --seconds 0.6
     cmp "${IMAGE[0]}" $W/copy
     note "$(grep -c pwritev2 $W/trace) writes, $(grep -c EAGAIN $W/trace || true) refused"

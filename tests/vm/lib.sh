@@ -74,6 +74,13 @@ counter() { snapc counters "$(node "$1")" | value "$2"; }
 
 destroy() { snapc destroy "${1:-$ID}"; }
 
+# Nothing of a disk is cached, and nobody reads it: the kernel refuses a direct write with NOWAIT where a page is. udev reads a disk that
+# was closed by a writer.
+uncached() {
+    udevadm settle -t 10
+    blockdev --flushbufs "$(node "$1")"
+}
+
 # Starts a stamped load in the background; `stop_loads` ends all of them.
 load() {
     local device=$1 journal=$2
