@@ -9,6 +9,7 @@ free_memory() { awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo; }
 # wait for a copy, which may not wait for a page.
 t_swap_on_a_disk_in_a_snapshot() { # long
     local used i
+    [ -e /proc/sys/vm/nr_hugepages ] || skip "no huge pages"
     mkswap "$(node $C)" 196608 >/dev/null
     dd if="$C" of=$W/copy bs=1M count=192 iflag=direct status=none
     snapshot "$(node $D)" -- $A $C

@@ -96,7 +96,7 @@ static int controller(void)
 	int fd = open(control, O_RDWR);
 
 	if (fd < 0) {
-		perror(control);
+		fail();
 		exit(2);
 	}
 	return fd;

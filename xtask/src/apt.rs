@@ -334,8 +334,12 @@ impl Apt {
             .lines()
             .find_map(|l| l.strip_prefix("Version: "))
             .context("a package without a version")?;
+        let architecture = text
+            .lines()
+            .find_map(|l| l.strip_prefix("Architecture: "))
+            .context("a package without an architecture")?;
         let file = self.archives.join(format!(
-            "{package}_{}_amd64.deb",
+            "{package}_{}_{architecture}.deb",
             version.replace(':', "%3a")
         ));
         if !file.is_file() {

@@ -121,17 +121,22 @@ impl Guest {
 
     /// The kernel's image.
     pub(crate) fn kernel(&self, kernel: &Kernel) -> PathBuf {
-        self.dir.join(&kernel.release).join("vmlinuz")
+        self.folder(kernel).join("vmlinuz")
     }
 
     /// The kernel's initramfs.
     pub(crate) fn initrd(&self, kernel: &Kernel) -> PathBuf {
-        self.dir.join(&kernel.release).join("initrd")
+        self.folder(kernel).join("initrd")
     }
 
     /// The kernel's modules, as a folder `lib/modules/RELEASE` below this one.
     pub(crate) fn modules(&self, kernel: &Kernel) -> PathBuf {
-        self.dir.join(&kernel.release).join("tree")
+        self.folder(kernel).join("tree")
+    }
+
+    fn folder(&self, kernel: &Kernel) -> PathBuf {
+        let built = kernel.built.clone();
+        built.unwrap_or_else(|| self.dir.join(&kernel.release))
     }
 }
 
@@ -297,11 +302,20 @@ depmod -b "$dir/tree" "$release""#;
         &cache::dir()?.join(format!("log/modules-{release}.log")),
     )?;
 
-    let early = early_modules(&modules)?;
+    make_initrd(
+        tree,
+        to,
+        &early_modules(&modules)?,
+        &cache::dir()?.join(format!("log/initrd-{release}.log")),
+    )
+}
+
+/// Makes `to/initrd`, which loads these modules in this order.
+pub(crate) fn make_initrd(tree: &Tree, to: &Path, early: &[PathBuf], log: &Path) -> Result<()> {
     let initrd = to.join("initrd-tree");
     fs::create_dir_all(initrd.join("modules"))?;
     let mut order = String::new();
-    for file in &early {
+    for file in early {
         let name = file
             .file_name()
             .context("no name")?
@@ -324,10 +338,7 @@ find . | cpio --quiet -o -H newc -R 0:0 >"$1/initrd"
 cd /; rm -rf "$1/initrd-tree""#;
     let mut command = tree.root_command("/bin/sh")?;
     command.args(["-c", script, "initrd"]).arg(to);
-    sh::run_logged(
-        &mut command,
-        &cache::dir()?.join(format!("log/initrd-{release}.log")),
-    )
+    sh::run_logged(&mut command, log)
 }
 
 fn find_image(unpacked: &Path, modules: &Path, release: &str) -> Result<PathBuf> {

@@ -16,7 +16,7 @@ use crate::setup::{self, Setup};
 use crate::test_command::Tally;
 use crate::tools::Kernel;
 use crate::vm::{self, Disk, Spec};
-use crate::{cache, modules, programs, sh};
+use crate::{cache, debug_kernel, modules, programs, sh};
 
 /// Which tests, and where.
 #[derive(Args, Debug)]
@@ -36,6 +36,16 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Those of these names, one after the other.
+    pub(crate) fn of(names: &str) -> Self {
+        Self {
+            name: names.into(),
+            guests: 1,
+            all: false,
+            rounds: None,
+        }
+    }
+
     /// Whether the `long` tests are shared out to the kernels.
     fn shared(&self) -> bool {
         !self.all && self.name.is_empty()
@@ -72,7 +82,7 @@ struct Time {
 /// Runs them on these kernels, or on all.
 pub(crate) fn run(names: &[String], options: &Options, tally: &mut Tally) -> Result<()> {
     let setup = setup::ensure(false)?;
-    let kernels = setup.chosen(names)?;
+    let kernels = debug_kernel::chosen(&setup, names)?;
     sh::say("building the commands for the guests");
     let mut list = match programs::build() {
         Ok(list) => list,
@@ -148,8 +158,8 @@ fn place(mark: &str, long: usize, kernels: usize) -> usize {
 }
 
 /// All tests whose names hold one of the words: the `long` ones first, then by file. With a `share` (a kernel's place, and how many
-/// there are) only the `long` ones of that place.
-fn jobs(words: &str, share: Option<(usize, usize)>) -> Result<VecDeque<Job>> {
+/// there are) only the `long` ones of that place. Those marked `debug` need the debug kernel.
+fn jobs(words: &str, share: Option<(usize, usize)>, debug: bool) -> Result<VecDeque<Job>> {
     let dir = sh::root().join("tests/vm");
     let mut files: Vec<String> = fs::read_dir(&dir)?
         .flatten()
@@ -162,7 +172,7 @@ fn jobs(words: &str, share: Option<(usize, usize)>) -> Result<VecDeque<Job>> {
     for file in files {
         let text = fs::read_to_string(dir.join(&file))?;
         for (mark, name) in tests_of(&text) {
-            if words.split('|').any(|word| name.contains(word)) {
+            if (debug || mark != "debug") && words.split('|').any(|word| name.contains(word)) {
                 let job = Job {
                     file: file.clone(),
                     name: name.to_owned(),
@@ -189,7 +199,7 @@ fn one_kernel(
     options: &Options,
     tally: &mut Tally,
 ) -> Result<()> {
-    let all = setup.chosen(&[])?;
+    let all = &setup.kernels;
     let own = all.iter().position(|one| one.series == kernel.series);
     let share = own.filter(|_| options.shared()).map(|own| (own, all.len()));
     let round = Round {
@@ -197,7 +207,7 @@ fn one_kernel(
         kernel,
         programs,
         rounds: options.rounds,
-        jobs: Mutex::new(jobs(&options.name, share)?),
+        jobs: Mutex::new(jobs(&options.name, share, kernel.built.is_some())?),
         times: Mutex::default(),
     };
     let count = lock(&round.jobs).len();
@@ -278,6 +288,9 @@ impl Round<'_> {
         for entry in fs::read_dir(sh::root().join("tests/vm"))? {
             sh::copy_into(&entry?.path(), &tests)?;
         }
+        // A kernel that watches itself is slow for it.
+        let debug = self.kernel.built.is_some();
+        let slower = if debug { 5 } else { 1 };
         let more = u64::from(self.rounds.unwrap_or(0)) * ROUND_SECONDS;
         let rounds = self
             .rounds
@@ -285,15 +298,15 @@ impl Round<'_> {
         let spec = Spec {
             name: claim.name.clone(),
             kernel: self.kernel,
-            memory_mib: 1536,
+            memory_mib: if debug { 3072 } else { 1536 },
             cpus: 2,
-            timeout: Duration::from_secs(1800 + more),
+            timeout: Duration::from_secs(1800 * slower + more),
             disks: disks(),
             // A piece of memory that is a disk, /dev/pmem0.
             append: "memmap=16M!1G".into(),
             script: format!(
-                "{rounds}TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
-                120 + more
+                "{rounds}SLOWER={slower} TEST_SECONDS={} exec bash /host/tests/run.sh </dev/ttyS1\n",
+                120 * slower + more
             ),
             programs: self.programs.to_vec(),
             modules: Some(modules::folder(self.kernel).join("guest")),
@@ -385,11 +398,17 @@ mod tests {
 
     #[test]
     fn tests_are_found_in_the_files() {
-        let text = "helper() {\nt_one() {\n  t_two() {\nt_three_4() { # long\nt_five() { true; }\n";
+        let text = "helper() {\nt_one() {\n  t_two() {\nt_three_4() { # long\nt_five() { true; }\n\
+                    t_six() { # debug\n";
         let found: Vec<_> = tests_of(text).collect();
         assert_eq!(
             found,
-            [("", "t_one"), ("long", "t_three_4"), ("true; }", "t_five")]
+            [
+                ("", "t_one"),
+                ("long", "t_three_4"),
+                ("true; }", "t_five"),
+                ("debug", "t_six")
+            ]
         );
         let places: Vec<_> = (0..9)
             .map(|long| (place("long", long, 3), place("long", long, 2)))

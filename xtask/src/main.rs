@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod cache;
 mod check_command;
+mod debug_kernel;
 mod demo_command;
 mod guest;
 mod guest_tests;
@@ -43,7 +44,7 @@ enum Action {
     },
     /// Builds the kernel modules, for every kernel or those named
     Modules {
-        /// A kernel: 6.1, 6.12 or 7.3
+        /// A kernel: 6.1, 6.12, 7.3 or 6.1-debug
         #[arg(long)]
         kernel: Vec<String>,
     },
@@ -104,7 +105,7 @@ fn run(action: Action) -> Result<()> {
         Action::Setup { refresh } => setup::ensure(refresh).map(drop),
         Action::Modules { kernel } => {
             let setup = setup::ensure(false)?;
-            modules::build(&setup, &setup.chosen(&kernel)?)?;
+            modules::build(&setup, &debug_kernel::chosen(&setup, &kernel)?)?;
             sh::say("the modules are in target/modules");
             Ok(())
         }

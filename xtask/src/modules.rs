@@ -20,9 +20,12 @@ const SOURCES: &[&str] = &[
     "crates/uapi/Cargo.toml",
 ];
 
-/// Where the modules of a kernel are.
+/// Where the modules of a kernel are. One that was built here may change under its name, but not under that of its folder.
 pub(crate) fn folder(kernel: &Kernel) -> PathBuf {
-    sh::target().join("modules").join(&kernel.release)
+    let built = kernel.built.as_ref().and_then(|dir| dir.file_name());
+    sh::target()
+        .join("modules")
+        .join(built.unwrap_or(kernel.release.as_ref()))
 }
 
 /// Builds the modules of these kernels unless they are up to date.
@@ -65,6 +68,9 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
         .arg(sh::root().join("kernel"));
     command.args(["all", "samples"]);
     command.arg(format!("KERNEL={}", kernel.release));
+    if let Some(built) = &kernel.built {
+        command.arg(format!("KDIR={}", built.join("build").display()));
+    }
     command.arg(format!("OUT={}", out.display()));
     command.arg(format!("CACHE={}", cache.display()));
     sh::run_logged(&mut command, &log)?;
@@ -128,7 +134,7 @@ fn complains(line: &str) -> bool {
 }
 
 /// Lets depmod make the index files of the guest's modules with ours among them, so that `modprobe` works in a guest
-/// without running depmod there.
+/// without running depmod there. A kernel that was built here has all its modules where ours are.
 fn index(setup: &Setup, kernel: &Kernel, out: &Path) -> Result<()> {
     let script = r#"set -eu
 tree=$1 release=$2 out=$3
@@ -139,7 +145,7 @@ mkdir -p "$stage/lib/modules/$release/updates"
 cp "$out"/*.ko "$stage/lib/modules/$release/updates/"
 depmod -b "$stage" "$release"
 mkdir -p "$out/guest"; rm -f "$out/guest"/*
-cp "$stage/lib/modules/$release"/modules.* "$out"/*.ko "$out/guest/"
+cp "$stage/lib/modules/$release"/modules.* "$stage/lib/modules/$release"/updates/*.ko "$out/guest/"
 rm -rf "$stage""#;
     let mut command = setup.tree.command("/bin/sh")?;
     command

@@ -97,16 +97,3 @@ fn ready() -> Result<Option<Setup>> {
         _ => None,
     })
 }
-
-impl Setup {
-    /// The kernels of these names, or all when there are none.
-    pub(crate) fn chosen(&self, names: &[String]) -> Result<Vec<Kernel>> {
-        if names.is_empty() {
-            return Ok(self.kernels.clone());
-        }
-        names
-            .iter()
-            .map(|name| tools::find(&self.kernels, name).cloned())
-            .collect()
-    }
-}

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{guest_tests, sh};
+use crate::guest_tests::{self, Options};
+use crate::{debug_kernel, sh};
 
 /// Runs the tests.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Only these kernels: 6.1, 6.12, 7.3
+    /// Only these kernels: 6.1, 6.12, 7.3; or 6.1-debug, which is built when it is missing
     #[arg(long)]
     kernel: Vec<String>,
     /// Only the tests in virtual machines
@@ -21,8 +22,11 @@ pub(crate) struct Arguments {
     /// Only the tests of the crates
     #[arg(long, conflicts_with = "vm")]
     cargo: bool,
+    /// After all others, these in the debug kernel too: parts of their names, with | between
+    #[arg(long, value_name = "NAMES", conflicts_with = "cargo")]
+    debug: Option<String>,
     #[command(flatten)]
-    guests: guest_tests::Options,
+    guests: Options,
 }
 
 /// What was counted.
@@ -72,6 +76,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     if !arguments.cargo {
         guest_tests::run(&arguments.kernel, &arguments.guests, &mut tally)?;
+    }
+    if let Some(names) = &arguments.debug {
+        let kernel = [debug_kernel::NAME.to_owned()];
+        if let Err(error) = guest_tests::run(&kernel, &Options::of(names), &mut tally) {
+            tally.fail(format!("{}: {error:#}", debug_kernel::NAME));
+        }
     }
     Ok(tally.end())
 }

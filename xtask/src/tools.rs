@@ -50,6 +50,9 @@ pub(crate) struct Kernel {
     pub(crate) series: String,
     /// `6.12.117+deb13-amd64`, as `uname -r` says it.
     pub(crate) release: String,
+    /// Where it is in the cache, when it is not the archive's but built here.
+    #[serde(skip)]
+    pub(crate) built: Option<PathBuf>,
 }
 
 /// Resolves the kernels' names with the archive's lists.
@@ -78,6 +81,7 @@ pub(crate) fn resolve(apt: &Apt) -> Result<Vec<Kernel>> {
         kernels.push(Kernel {
             series: series.into(),
             release: release.into(),
+            built: None,
         });
     }
     Ok(kernels)

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::vm::{self, Disk, Spec};
-use crate::{modules, programs, setup, sh, tools};
+use crate::{debug_kernel, modules, programs, setup, sh};
 
 /// Runs a command in a virtual machine.
 ///
@@ -21,7 +21,7 @@ use crate::{modules, programs, setup, sh, tools};
                         cargo xtask vm --kernel 6.1 -- ./some-script.sh argument"
 )]
 pub(crate) struct Arguments {
-    /// 6.1, 6.12 or 7.3
+    /// 6.1, 6.12, 7.3, or 6.1-debug, which is built when it is missing
     #[arg(long, default_value = "6.12")]
     kernel: String,
     /// A disk: SIZE\[:SERIAL\], found at /dev/disk/by-id/virtio-SERIAL; /dev/vda is the root, the first disk is /dev/vdb
@@ -59,7 +59,8 @@ pub(crate) struct Arguments {
 /// Runs it; its exit code decides.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let setup = setup::ensure(false)?;
-    let kernel = tools::find(&setup.kernels, &arguments.kernel)?;
+    let kernels = debug_kernel::chosen(&setup, std::slice::from_ref(&arguments.kernel))?;
+    let kernel = kernels.first().context("no kernel")?;
     let mut list = Vec::new();
     if arguments.no_build {
         for program in ["blksnap", "stamp"] {
