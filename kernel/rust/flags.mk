@@ -37,6 +37,11 @@ endif
 ifneq ($(CONFIG_CFI)$(CONFIG_CFI_CLANG),)
 RUST_FLAGS += -Zsanitizer=kcfi -Zsanitizer-cfi-normalize-integers
 endif
+# The kernel's address sanitizer, by calls: each load and store asks the kernel's own shadow memory, as those of the shim do.
+ifneq ($(CONFIG_KASAN_GENERIC),)
+RUST_FLAGS += -Zsanitizer=kernel-address -Zsanitizer-recover=kernel-address \
+	$(addprefix -Cllvm-args=-,asan-instrumentation-with-call-threshold=0 asan-stack=0 asan-globals=0)
+endif
 
 # Lints, the same for each of our crates (cargo has them in the root Cargo.toml). Warnings fail the build with STRICT=1.
 RUST_LINTS := -Dunsafe_op_in_unsafe_fn -Wmissing_docs -Wunreachable_pub -Wrust_2018_idioms -Wunused -Dnon_ascii_idents \
