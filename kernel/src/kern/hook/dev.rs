@@ -80,7 +80,8 @@ impl Device {
     pub fn extent(&self) -> Extent {
         // SAFETY: referenced.
         let sectors = unsafe { sys::bsk_dev_sectors(self.raw()) };
-        let mut extent = Extent { first: self.first(), sectors: NonNull::new(sectors.cast_mut().cast()), least: 0, device: self.clone() };
+        let mut extent =
+            Extent { first: self.first(), sectors: NonNull::new(sectors.cast_mut().cast()), least: 0, device: self.clone() };
         extent.least = extent.end();
         extent
     }
