@@ -13,6 +13,8 @@ files_before() {
     mount "$ORIGIN" /tmp/files
     if [ "$1" = program ]; then "before_${2% }"; else dd if=/dev/zero of=/tmp/files/old bs=1M count=256 status=none; fi
     sync -f /tmp/files
+    # As where it is mounted anew.
+    echo 3 >/proc/sys/vm/drop_caches
 }
 
 files_away() { ! mountpoint -q /tmp/files || umount /tmp/files; }
