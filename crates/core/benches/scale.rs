@@ -27,14 +27,14 @@ const ROUNDS: u64 = 2_000_000;
 struct Random(u64);
 
 impl Random {
-    /// A block of one of the parts of the device that are written at all: 1 in 64 of its 128 MiB.
+    /// A block of one of the parts of the device that are written at all, of 256 MiB each.
     fn block(&mut self, parts: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         let number = self.0 >> 20;
-        ((number % parts * 64 + number / parts % 2) << 15) + (number >> 20) % (1 << 15)
+        ((number % parts) << 16) + (number >> 20) % (1 << 16)
     }
 }
 
@@ -126,8 +126,8 @@ fn main() {
     );
     let (mut target, mut random) = (1000, Random(2));
     while target <= most {
-        // As dense as a busy disk: a twentieth of the parts that are written.
-        let parts = (target / 1600).clamp(1, 1 << 11);
+        // Equally dense at each size: a fortieth of the parts that are written, which are all there are at 10⁸.
+        let parts = (target / 1600).clamp(1, BLOCKS >> 16);
         // What a write costs is the mean since the row before.
         let missing = target - snapshot.engine.stats().saved_blocks;
         let grow = time(1, || {
