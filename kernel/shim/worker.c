@@ -134,7 +134,7 @@ bool bsk_worker_here(struct bsk_worker *w, bool (*round)(void *ctx))
 out:
 	/* After it, w may be gone: of the wake-up only the address counts. */
 	here = &w->here;
-	smp_mb__before_atomic();
+	smp_mb__before_atomic();	/* pairs with the acquire in bsk_worker_stop: the round is over for who sees it */
 	atomic_dec(here);
 	smp_mb__after_atomic();
 	wake_up_var(here);

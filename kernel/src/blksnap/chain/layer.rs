@@ -11,7 +11,6 @@
 //! It lives as long as an image of its take or of an earlier one does, or while it is the newest.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use blksnap_core::cow::{LazyCell, Saved, SavedPage};
 use blksnap_core::BlockRange;
@@ -94,8 +93,7 @@ impl Layer {
     /// The first part of [`Chain::fail`], for atomic context, on the newest: images give `EIO`, writes pass. Those held wait for the rest.
     pub(crate) fn blind(&self, error: Errno) {
         // INVARIANT: the failure before the release: whoever sees writes pass also sees the failure.
-        let code = i32::from(error.number());
-        let _ = self.chain.failure.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+        self.chain.mark_failed(error);
         self.saved.release_all();
     }
 }

@@ -230,7 +230,7 @@ impl Chain {
 
     /// Gives all snapshots of this device up: writers go on, images give `EIO`. Sleeps.
     pub(crate) fn fail(&self, error: Errno) {
-        self.spread(error);
+        self.mark_failed(error);
         let error = self.failure().unwrap_or(error);
         let tell = !self.told.swap(true, Ordering::AcqRel) && error != Errno::ESHUTDOWN;
         self.with(|state| {
@@ -248,8 +248,8 @@ impl Chain {
         }
     }
 
-    /// Images give `EIO` from here on.
-    fn spread(&self, error: Errno) {
+    /// Images give `EIO` from here on, and nobody joins any more. The first failure is the one that is told. Atomic.
+    fn mark_failed(&self, error: Errno) {
         let code = i32::from(error.number());
         let _ = self.failure.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
     }
@@ -258,7 +258,7 @@ impl Chain {
     /// read from. [`Chain::fail`] follows.
     fn give_up(&self, state: &mut State, error: Errno) {
         // INVARIANT: the failure before the release: whoever sees writes pass also sees the failure.
-        self.spread(error);
+        self.mark_failed(error);
         if let Some((engine, saved)) = state.engine() {
             engine.fail(saved);
         }

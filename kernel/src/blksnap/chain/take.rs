@@ -87,9 +87,7 @@ impl Chain {
             state.slots.release(Owner::Image(epoch));
             let last = state.engine().is_some_and(|(engine, saved)| engine.end(saved, epoch));
             if last {
-                // Nobody may join any more.
-                let code = i32::from(Errno::ESHUTDOWN.number());
-                let _ = self.failure.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+                self.mark_failed(Errno::ESHUTDOWN);
             }
             (ended, last || state.live.is_empty())
         });

@@ -61,7 +61,8 @@ impl State {
         self.times.progress = self.times.now;
     }
 
-    /// At the end of a round, all that the engine wanted being carried out; nothing is waited for after a failure. `set`: whether the timer is still to come.
+    /// At the end of a round, all that the engine wanted being carried out; nothing is waited for after a failure. `set`: whether the
+    /// timer is still to come.
     pub(super) fn watch(&mut self, set: impl FnOnce() -> bool) -> Option<Watch> {
         if self.engine.failed() {
             self.times.linger = 0;
