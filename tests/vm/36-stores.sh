@@ -153,7 +153,7 @@ t_store_added_when_the_first_is_nearly_full() { # long
     umount $W/d
 }
 
-# stuck POLICY: a snapshot of $A, its store on a device that does nothing; then a write of 8 MiB, in the background, in $WRITER.
+# stuck POLICY: a snapshot of $A, its store on a device that does nothing; then 2048 writes at once, 8 MiB in all, in the background, by $WRITER.
 stuck() {
     modprobe dm-mod
     dmsetup create store --table "0 $(blockdev --getsz $D) linear $(node $D) 0"
@@ -163,15 +163,17 @@ stuck() {
     snapc take "$ID"
     copy $A $W/copy
     dmsetup suspend --nolockfs --noflush store
-    dd if=/dev/urandom of="$(node $A)" bs=64k count=128 oflag=direct conv=notrunc status=none &
+    fio --name=many --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=2048 --rw=randwrite --bs=4k --size=8m >/dev/null &
     WRITER=$!
 }
 
 t_policy_holds_writers() { # long
     stuck 0
     within 5 eval '[ "$(counter $A pool_bytes)" -ge $((1000 << 10)) ]'
+    within 5 eval '[ "$(counter $A held)" = 2048 ]'
     kill -0 $WRITER || fail "the writer was not held"
     same "$(counter $A pool_limit)" $((1 << 20)) "the bound of the memory for copies"
+    [ "$(counter $A pool_bytes)" -le $((1 << 20)) ] || fail "$(counter $A pool_bytes) bytes of copies"
     dmsetup resume store
     wait $WRITER
     cmp "$(image $A)" $W/copy

@@ -34,6 +34,8 @@ t_16_tib() { # long
     memory=$(snapc stat "$ID" | value memory)
     note "idle: $((memory >> 10)) KiB"
     [ "$memory" -le $((16 * (32 << 20))) ] || fail "an idle snapshot takes $memory bytes"
+    memory=$(snapc cbtmemory /dev/mapper/vast)
+    [ "$memory" -le $((16 * (16 << 20))) ] || fail "tracking takes $memory bytes"
     before=$(counter /dev/mapper/vast memory)
     fio --name=sparse --filename=/dev/mapper/vast --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --size=256m --io_size=32m \
         --norandommap --randseed=3 >/dev/null
@@ -44,6 +46,26 @@ t_16_tib() { # long
     [ $((memory - (256 << 20) / 4096 / 8)) -le $((saved * 32)) ] || fail "$saved saved blocks take $memory bytes"
     dd if="${IMAGE[0]}" of=$W/image bs=1M count=4 skip=$((8 << 20)) iflag=direct status=none
     cmp -n $((4 << 20)) $W/image /dev/zero
+}
+
+# A discard of a TiB takes no memory, and the image stays what it was.
+t_discard_of_a_tib() { # long
+    local memory
+    modprobe dm-thin-pool || skip "no dm-thin"
+    dd if=/dev/zero of=$D bs=4k count=1 oflag=direct conv=notrunc status=none
+    dmsetup create pool --table "0 $((256 << 11)) thin-pool $(node $D) $(node $C) 2048 0 1 skip_block_zeroing"
+    dmsetup message pool 0 "create_thin 0"
+    dmsetup create vast --table "0 $((1 << 31)) thin /dev/mapper/pool 0"
+    stamp load "$(node /dev/mapper/vast)" --direct --journal $W/1.journal --seconds 0.3 --range 16777216
+    copy /dev/mapper/vast $W/copy 16
+    snapshot memory $((64 << 20)) -- /dev/mapper/vast
+    stamp load "$(node /dev/mapper/vast)" --direct --journal $W/2.journal --seconds 0.3 --seed 2 --range 8388608
+    memory=$(snapc stat "$ID" | value memory)
+    blkdiscard /dev/mapper/vast
+    memory=$(($(snapc stat "$ID" | value memory) - memory))
+    note "$((memory >> 10)) KiB more"
+    [ $memory -le $((1 << 20)) ] || fail "$memory bytes more after a discard of a TiB"
+    cmp -n 16777216 "${IMAGE[0]}" $W/copy
 }
 
 # Writes that ask not to wait are parked, not refused.

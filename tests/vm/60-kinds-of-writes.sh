@@ -49,13 +49,19 @@ t_nowait_writers_are_not_refused() { # long
     stamp prove $A:$W/fill.journal:$W/n.journal --foreign
 }
 
+# Many reads of the image at once, each of whose blocks says which it is and has its checksum, while the origin is written as deep.
 t_image_read_while_written_deep() { # long
-    fill
+    local writer blocks=(--size=16m --bs=4k --direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c)
+    fio --name=blocks --filename="$(node $A)" --rw=write --do_verify=0 "${blocks[@]}" >/dev/null
+    copy $A $W/copy
     snapshot $STORE -- $A
-    fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=2 \
+    fio --name=w --filename="$(node $A)" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k --time_based --runtime=600 \
         --norandommap >/dev/null 2>&1 &
-    cmp "${IMAGE[0]}" $W/copy
-    drop
-    wait
+    writer=$!
+    within 5 eval '[ "$(counter $A held)" -gt 0 ]'
+    fio --name=blocks --filename="${IMAGE[0]}" --readonly --rw=randread --verify_fatal=1 "${blocks[@]}" >$W/fio 2>&1 ||
+        fail "$(grep -m1 -i verify $W/fio)"
+    kill $writer || fail "nobody wrote while the image was read"
+    wait $writer || true
     cmp "${IMAGE[0]}" $W/copy
 }

@@ -122,3 +122,32 @@ scsi_disk() {
 STORE=memory
 
 drop() { echo 3 >/proc/sys/vm/drop_caches; }
+
+# frail NAME DISK: a mapping over the first 16 MiB of a disk, to be turned into something worse.
+frail() {
+    dmsetup create "$1" --table "0 32768 linear $2 0"
+    within 5 test -b "/dev/mapper/$1"
+    node "/dev/mapper/$1"
+}
+
+# turn NAME LINES: its table is these lines from now on. What is in flight ends before.
+turn() {
+    dmsetup suspend "$1" --nolockfs
+    printf '%b\n' "$2" | dmsetup load "$1"
+    dmsetup resume "$1"
+}
+
+# Fills what a test begins with: a stamped load, and a copy of it.
+begin() {
+    stamp load "$1" --direct --journal $W/1.journal --seconds 0.3
+    copy "$1" $W/copy
+}
+
+# judged IMAGE: right or EIO, everywhere; the counts are in $RIGHT and $EIO.
+judged() {
+    snapc judge "$1" $W/copy >$W/judged || fail "the image is wrong: $(tail -n 1 $W/judged)"
+    RIGHT=$(value right <$W/judged) EIO=$(value eio <$W/judged)
+}
+
+# A load that is to run without an error.
+more() { stamp load "$1" --direct --journal "$W/$2.journal" --seconds "${3:-0.5}" --seed "$2" "${@:4}"; }

@@ -284,6 +284,15 @@ static int on_device(const char *verb, int argc, char **argv)
 		print_id(e.generation);
 		return 0;
 	}
+	if (!strcmp(verb, "cbtmemory")) { /* DEV: what tracking takes, in bytes */
+		struct { uint32_t size, block; uint64_t capacity; uint8_t generation[16]; uint64_t number, blocks, memory; }
+			state = { .size = 56 };
+
+		if (do_ctl(fd, 64, &state, 56))
+			return fail();
+		printf("%llu\n", (unsigned long long)state.memory);
+		return 0;
+	}
 	if (!strcmp(verb, "dirty")) {
 		struct range r = { strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0) };
 		struct cbtdirty d = { 1, (uintptr_t)&r };
@@ -571,7 +580,7 @@ static int judge(const char *image, const char *copy)
 
 int main(int argc, char **argv)
 {
-	static const char *devices[] = { "attach", "detach", "add", "join", "free", "consumer", "info", "cbtinfo", "cbtmap", "extents", "dirty", "counters", "ctl",
+	static const char *devices[] = { "attach", "detach", "add", "join", "free", "consumer", "info", "cbtinfo", "cbtmap", "extents", "dirty", "cbtmemory", "counters", "ctl",
 					 "badpointer", NULL };
 	int result;
 
