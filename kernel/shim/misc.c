@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Time, identifiers, memory left, user memory, permission. */
 #include <linux/capability.h>
+#include <linux/compat.h>
 #include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
@@ -59,4 +60,9 @@ long bsk_strndup_user(u64 from, char *to, unsigned long n)
 bool bsk_capable_admin(void)
 {
 	return capable(CAP_SYS_ADMIN);
+}
+
+bool bsk_compat_caller(void)
+{
+	return in_compat_syscall();
 }

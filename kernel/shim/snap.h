@@ -44,6 +44,7 @@ unsigned long bsk_copy_from_user(void *to, u64 from, unsigned long n);	/* P; byt
 unsigned long bsk_copy_to_user(u64 to, const void *from, unsigned long n);
 long bsk_strndup_user(u64 from, char *to, unsigned long n);	/* P; length or -errno */
 bool bsk_capable_admin(void);
+bool bsk_compat_caller(void);		/* atomic; a 32-bit program has called the kernel */
 
 /* worker.c: a work item with three lists that any context may push to. */
 struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx));	/* P */

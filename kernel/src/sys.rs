@@ -76,6 +76,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_copy_to_user(to: u64, from: *const c_void, n: c_ulong) -> c_ulong;
     pub(crate) fn bsk_strndup_user(from: u64, to: *mut u8, n: c_ulong) -> c_long;
     pub(crate) fn bsk_capable_admin() -> bool;
+    pub(crate) fn bsk_compat_caller() -> bool;
 
     // worker.c
     pub(crate) fn bsk_worker_new(kind: u32, run: unsafe extern "C" fn(*mut c_void)) -> *mut c_void;

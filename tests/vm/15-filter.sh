@@ -132,10 +132,6 @@ t_filter_leg_by_a_partition() {
     snapc attach $A
 }
 
-t_filter_32_bit_program() { # long
-    compat $A || fail "step $?"
-}
-
 # A live patch of the same function, or anything like it: a clear no, whoever comes second.
 t_load_filter_rival() { # long
     modprobe blkfilter_rival modify=1

@@ -37,6 +37,12 @@ t_errno_not_root() {
     AS_NOBODY=1 errno EPERM snapc detach "$a"
     AS_NOBODY=1 errno EPERM snapc cbtinfo "$a"
     chmod 660 "$a"
+    chmod 666 /dev/blksnap-control
+    AS_NOBODY=1 errno EPERM snapc collect
+    chmod 600 /dev/blksnap-control
+    # Root without the one capability.
+    errno EPERM setpriv --bounding-set -sys_admin snapc detach "$a"
+    errno EPERM setpriv --bounding-set -sys_admin snapc collect
     same "$(stat -c %a /dev/blksnap-control)" 600 "the control device's mode"
 }
 
@@ -89,6 +95,26 @@ t_cbtinfo() {
     same "$(snapc cbtinfo "$a" | value number)" 1 "changes number"
     same "$(snapc cbtinfo "$a" | value generation)" "$(value generation <$W/info)" generation
     destroy
+}
+
+# A program compiled from the generated headers alone uses everything there is; for 64 bits, and for 32.
+headers() {
+    local a && a=$(node $A)
+    blkdiscard -z $A
+    mkfs.ext4 -q -E nodiscard,lazy_itable_init=0 $B
+    mkdir -p /mnt/b $W/store
+    mount $B /mnt/b
+    dd if=/dev/zero of=/mnt/b/file bs=1M count=2 conv=fsync status=none
+    "$1" "$a" $W/store /mnt/b/file 2>$W/said || fail "$(<$W/said)"
+    umount /mnt/b
+}
+
+t_uapi_by_the_headers() {
+    headers headerc
+}
+
+t_uapi_by_the_headers_32_bit() { # long
+    headers headerc32
 }
 
 state() { cat "/sys/module/$1/parameters/$2"; }

@@ -102,15 +102,16 @@ pub(crate) fn run(names: &[String], options: &Options, tally: &mut Tally) -> Res
     Ok(())
 }
 
-/// A 32-bit program: there is no 32-bit C library to link it with.
+/// A program without a C library: there is none of 32 bits to link it with.
 const BARE: &[&str] = &[
-    "-m32",
     "-nostdlib",
     "-static",
     "-ffreestanding",
     "-fno-pic",
     "-no-pie",
     "-fno-stack-protector",
+    "-idirafter",
+    "/usr/include/x86_64-linux-gnu",
 ];
 
 /// The foreign clients and the one that tidies up, built by the tools tree's compiler.
@@ -118,14 +119,26 @@ pub(crate) fn helpers(setup: &Setup) -> Result<Vec<PathBuf>> {
     let dir = sh::target().join("vm-tests");
     fs::create_dir_all(&dir)?;
     let mut built = Vec::new();
-    for name in ["snapc", "tidy", "filterc", "compat"] {
+    // A program, its source, and how wide it is when it is a bare one.
+    for (name, source, bare) in [
+        ("snapc", "snapc", None),
+        ("tidy", "tidy", None),
+        ("filterc", "filterc", None),
+        ("headerc", "headerc", Some("-m64")),
+        ("headerc32", "headerc", Some("-m32")),
+    ] {
         let out = dir.join(name);
         let mut command = setup.tree.command("gcc-14")?;
         command
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
             .arg(&out)
-            .args(if name == "compat" { BARE } else { &[] })
-            .arg(sh::root().join(format!("tests/vm/{name}.c")));
+            .args(bare)
+            .args(bare.map_or(&[][..], |_| BARE))
+            .arg(format!(
+                "-I{}",
+                sh::root().join("crates/uapi/include/uapi").display()
+            ))
+            .arg(sh::root().join(format!("tests/vm/{source}.c")));
         sh::run_logged(&mut command, &dir.join(format!("{name}.log")))?;
         built.push(out);
     }

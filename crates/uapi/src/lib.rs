@@ -11,6 +11,7 @@
 //! | [`ctl`] | the `BLKFILTER_CTL` commands 0..4 of the filter `blksnap` | existing clients |
 //! | [`control`] | the ioctls 0..5 on `/dev/blksnap-control` | existing clients |
 //! | [`extended`] | everything numbered from 64 up, ours | the library `blksnap` |
+//! | [`compat`] | what of these is different for 32-bit programs | the kernel modules |
 //! | [`ioc`] | how an ioctl number is made | all of them |
 //!
 //! # Invariants
@@ -41,6 +42,7 @@
 
 #[macro_use]
 mod bytes;
+pub mod compat;
 pub mod control;
 pub mod ctl;
 #[cfg(feature = "describe")]

@@ -42,6 +42,12 @@ pub fn is_admin() -> bool {
     unsafe { sys::bsk_capable_admin() }
 }
 
+/// Whether the calling process is a 32-bit one.
+pub fn is_compat() -> bool {
+    // SAFETY: callable from any context.
+    unsafe { sys::bsk_compat_caller() }
+}
+
 /// The module's parameters (`shim/params.c`).
 #[derive(Clone, Copy)]
 pub enum Param {

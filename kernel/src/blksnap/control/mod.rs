@@ -9,12 +9,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use blksnap_core::cow::Policy;
+use blksnap_uapi::compat::{self, SnapshotCollect32};
 use blksnap_uapi::control::{self, SnapshotCreate};
 use blksnap_uapi::extended::{self, Extent, SnapshotOpen, StoreAdd};
 use blksnap_uapi::{ioc, Abi};
 use kern::control::Session;
 use kern::errno::{Errno, Result};
-use kern::misc::is_admin;
+use kern::misc::{is_admin, is_compat};
 use kern::sync::{Class, Mutex};
 use kern::user::UserPtr;
 use kern::vec::TryPush;
@@ -56,7 +57,8 @@ impl Session for ControlSession {
             control::IOCTL_BLKSNAP_SNAPSHOT_CREATE => create(arg),
             control::IOCTL_BLKSNAP_SNAPSHOT_DESTROY => snapshot::destroy(&id_at(arg)?),
             control::IOCTL_BLKSNAP_SNAPSHOT_TAKE => take::take(&id_at(arg)?),
-            control::IOCTL_BLKSNAP_SNAPSHOT_COLLECT => query::collect(arg),
+            control::IOCTL_BLKSNAP_SNAPSHOT_COLLECT => query::collect(arg, fixed(arg)?),
+            compat::SNAPSHOT_COLLECT if is_compat() => query::collect(arg, fixed::<SnapshotCollect32>(arg)?.into()),
             control::IOCTL_BLKSNAP_SNAPSHOT_WAIT_EVENT => event::wait(arg),
             _ if ioc::type_of(cmd) != control::BLKSNAP_IOCTL_TYPE => Err(Errno::ENOTTY),
             _ => match ioc::nr_of(cmd) {
@@ -192,6 +194,11 @@ fn id_at(arg: UserPtr) -> Result<[u8; 16]> {
     Ok(id)
 }
 
+/// Reads a struct whose size is in the ioctl's number.
+fn fixed<T: Abi>(arg: UserPtr) -> Result<T> {
+    question(arg, T::SIZE as u32)
+}
+
 fn write<T: Abi>(arg: UserPtr, value: &T) -> Result {
     let mut bytes = [0; 64];
     let bytes = bytes.get_mut(..T::SIZE).ok_or(Errno::EINVAL)?;
@@ -200,7 +207,7 @@ fn write<T: Abi>(arg: UserPtr, value: &T) -> Result {
 }
 
 fn create(arg: UserPtr) -> Result {
-    let mut asked: SnapshotCreate = question(arg, SnapshotCreate::SIZE as u32)?;
+    let mut asked: SnapshotCreate = fixed(arg)?;
     let limit = asked.diff_storage_limit_sect.checked_mul(512).ok_or(Errno::EINVAL)?;
     let store = store_at(UserPtr::new(asked.diff_storage_filename), limit)?;
     let wishes =

@@ -14,7 +14,7 @@ use kern::user::UserPtr;
 use kern::vec::TryPush;
 
 use super::write;
-use crate::ctl::{question, read_versioned, write_versioned};
+use crate::ctl::{read_versioned, write_versioned};
 use crate::registry;
 use crate::snapshot::Phase;
 
@@ -22,26 +22,25 @@ pub(super) fn version(arg: UserPtr) -> Result {
     write(arg, &Version { major: 0, minor: 1, revision: 0, build: 0 })
 }
 
-pub(super) fn collect(arg: UserPtr) -> Result {
-    let mut asked: SnapshotCollect = question(arg, SnapshotCollect::SIZE as u32)?;
+/// Its first member alone is answered, which is where it is for every caller.
+pub(super) fn collect(arg: UserPtr, asked: SnapshotCollect) -> Result {
     let mut ids = Vec::new();
     for snapshot in &registry::get()?.lock().snapshots {
         ids.try_push(snapshot.id).map_err(|_| Errno::ENOMEM)?;
     }
-    let room = asked.count as usize;
-    asked.count = ids.len() as u32;
+    let count = (ids.len() as u32).to_ne_bytes();
     let to = UserPtr::new(asked.ids);
     if to.is_null() {
-        return write(arg, &asked);
+        return arg.write(&count);
     }
-    if room < ids.len() {
-        write(arg, &asked)?;
+    if (asked.count as usize) < ids.len() {
+        arg.write(&count)?;
         return Err(Errno::ENODATA);
     }
     for (i, id) in ids.iter().enumerate() {
         to.add(i as u64 * 16).write(id)?;
     }
-    write(arg, &asked)
+    arg.write(&count)
 }
 
 pub(super) fn features(arg: UserPtr) -> Result {

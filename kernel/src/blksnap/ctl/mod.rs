@@ -6,10 +6,12 @@
 
 mod cbt;
 
-use blksnap_uapi::ctl::{self, SnapshotAdd, SnapshotInfo};
+use blksnap_uapi::compat::{self, CbtDirty32};
+use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, SnapshotAdd, SnapshotInfo};
 use blksnap_uapi::extended::{self, Add, CbtExtents, CbtState, Consumer, Extent, Free, ImageStat};
 use blksnap_uapi::{Abi, Versioned};
 use kern::errno::{Errno, Result};
+use kern::misc::is_compat;
 use kern::user::UserPtr;
 
 use crate::device::Device;
@@ -20,11 +22,14 @@ const RANGES_MOST: u32 = 1 << 20;
 
 pub(crate) fn command(device: &Device, cmd: u32, opt: UserPtr, optlen: &mut u32) -> Result {
     match cmd {
-        ctl::BLKFILTER_CTL_BLKSNAP_CBTINFO => answer(opt, optlen, &cbt::info(device)?),
+        ctl::BLKFILTER_CTL_BLKSNAP_CBTINFO => {
+            let size = if is_compat() { compat::CBTINFO_SIZE } else { CbtInfo::SIZE };
+            answer(opt, optlen, &cbt::info(device)?, size)
+        }
         ctl::BLKFILTER_CTL_BLKSNAP_CBTMAP => cbt::map(device, question(opt, *optlen)?),
-        ctl::BLKFILTER_CTL_BLKSNAP_CBTDIRTY => cbt::dirty(device, question(opt, *optlen)?),
+        ctl::BLKFILTER_CTL_BLKSNAP_CBTDIRTY => cbt::dirty(device, ranges(opt, *optlen)?),
         ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTADD => snapshot::add(&question::<SnapshotAdd>(opt, *optlen)?.id, device, false),
-        ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTINFO => answer(opt, optlen, &snapshot_info(device)),
+        ctl::BLKFILTER_CTL_BLKSNAP_SNAPSHOTINFO => answer(opt, optlen, &snapshot_info(device), SnapshotInfo::SIZE),
         extended::BLKFILTER_CTL_BLKSNAP_CBT_STATE => {
             let asked = read_versioned::<CbtState>(opt, Some(*optlen))?;
             write_versioned(opt, asked.size, &cbt::state(device, asked)?)
@@ -67,15 +72,24 @@ pub(crate) fn question<T: Abi>(opt: UserPtr, optlen: u32) -> Result<T> {
     Ok(T::read_from(bytes))
 }
 
-fn answer<T: Abi>(opt: UserPtr, optlen: &mut u32, value: &T) -> Result {
+/// The ranges to be marked, as the caller's compiler lays them out.
+fn ranges(opt: UserPtr, optlen: u32) -> Result<CbtDirty> {
+    if is_compat() && optlen as usize == CbtDirty32::SIZE {
+        return Ok(question::<CbtDirty32>(opt, optlen)?.into());
+    }
+    question(opt, optlen)
+}
+
+/// Writes a struct of fixed size, which has `size` bytes to its caller.
+fn answer<T: Abi>(opt: UserPtr, optlen: &mut u32, value: &T, size: usize) -> Result {
     let mut bytes = [0; 64];
-    let bytes = bytes.get_mut(..T::SIZE).ok_or(Errno::EINVAL)?;
-    if (*optlen as usize) < T::SIZE {
+    let bytes = bytes.get_mut(..size).ok_or(Errno::EINVAL)?;
+    if (*optlen as usize) < size {
         return Err(Errno::EINVAL);
     }
     value.write_to(bytes);
     opt.write(bytes)?;
-    *optlen = T::SIZE as u32;
+    *optlen = size as u32;
     Ok(())
 }
 
