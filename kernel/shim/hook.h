@@ -129,6 +129,7 @@ bool bsk_dev_dax(struct block_device *bdev);
 bool bsk_dev_settle(struct block_device *bdev, u32 ms);
 /* Sleeps, for the disk's open_mutex. Part of an active DM, MD or bcache device; of a disk, also one of its partitions. */
 bool bsk_dev_leg(struct block_device *bdev);
+bool bsk_dev_bypassed(struct block_device *bdev);	/* sleeps, as bsk_dev_leg; of one that sends its parts requests, past any bio */
 bool bsk_dev_untold(struct block_device *bdev);	/* atomic; what its driver has under way is not to be found out */
 
 /* ---- hook_ops.c: a filter's operations, the structure's only reader ---- */

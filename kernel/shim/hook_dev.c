@@ -67,24 +67,56 @@ static bool bsk_has_holders(struct block_device *bdev)
 	return holders && holders->sd && !RB_EMPTY_ROOT(&holders->sd->dir.children);
 }
 
-/*
- * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
- * claims its device just the same, does not. The folder is empty otherwise. A disk is a part of what its partitions are parts of,
- * and a partition of what its disk is.
- */
-bool bsk_dev_leg(struct block_device *bdev)
+static bool bsk_is_held_by(struct block_device *bdev, const char *name)
+{
+	struct kobject *holders = bdev->bd_holder_dir;
+	struct kernfs_node *link = holders && holders->sd ? kernfs_find_and_get(holders->sd, name) : NULL;
+
+	kernfs_put(link);
+	return link;
+}
+
+/* Whether the device is held by a disk of that name; NULL: by any. A disk is where its partitions are, and a partition where its disk is. */
+static bool bsk_family_held(struct block_device *bdev, const char *name)
 {
 	struct gendisk *disk = bdev->bd_disk;
 	struct block_device *part;
 	unsigned long idx;
-	bool leg = false;
+	bool held = false;
 
 	mutex_lock(&disk->open_mutex);
 	xa_for_each(&disk->part_tbl, idx, part)
 		if (part == bdev || !bdev_is_partition(part) || !bdev_is_partition(bdev))
-			leg |= bsk_has_holders(part);
+			held |= name ? bsk_is_held_by(part, name) : bsk_has_holders(part);
 	mutex_unlock(&disk->open_mutex);
-	return leg;
+	return held;
+}
+
+/*
+ * DM, MD and bcache link themselves into the holders folder of each device they are made of; a mounted file system, which
+ * claims its device just the same, does not. The folder is empty otherwise.
+ */
+bool bsk_dev_leg(struct block_device *bdev)
+{
+	return bsk_family_held(bdev, NULL);
+}
+
+/*
+ * A device-mapper disk with a request queue (multipath) puts copies of its requests into the queues of its parts. Its name is looked for
+ * in the folder; what the links lead to is not to be found out without the lock of sysfs.
+ */
+bool bsk_dev_bypassed(struct block_device *bdev)
+{
+	struct device *own = disk_to_dev(bdev->bd_disk), *upper;
+	struct class_dev_iter iter;
+	bool found = false;
+
+	class_dev_iter_init(&iter, own->class, NULL, own->type);
+	while (!found && (upper = class_dev_iter_next(&iter)))
+		found = str_has_prefix(dev_name(upper), "dm-") && queue_is_mq(dev_to_disk(upper)->queue) &&
+			bsk_family_held(bdev, dev_name(upper));
+	class_dev_iter_exit(&iter);
+	return found;
 }
 
 /*

@@ -321,6 +321,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32) -> bool;
     pub(crate) fn bsk_dev_leg(bdev: *mut c_void) -> bool;
+    pub(crate) fn bsk_dev_bypassed(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_untold(bdev: *mut c_void) -> bool;
 
     // hook_ops.c

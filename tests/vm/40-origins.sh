@@ -198,6 +198,24 @@ t_leg_by_force() { # long
     cmp $W/upper $W/leg
 }
 
+# Multipath with a request queue puts requests into its paths' queues: there is nothing to be seen of them, so that no force helps.
+t_leg_of_multipath() { # long
+    local a && a=$(node $A)
+    blkdiscard -z $A
+    printf '0 65536 multipath 2 queue_mode mq 0 1 1 round-robin 0 1 1 %s 1\n' $a | dmsetup create paths
+    errno EBUSY snapc attach $a
+    ! blksnap attach --force $a 2>$W/said || fail "attached"
+    grep -q 'dm-.* sends it requests' $W/said || fail "it does not say why: $(<$W/said)"
+    dmesg | tail -n 5 | grep -q 'multipath device sends it requests' || fail "nothing in the log"
+    snapshot memory -- /dev/mapper/paths
+    dd if=/dev/urandom of=/dev/mapper/paths bs=64k count=4 oflag=direct status=none
+    cmp -n $((1 << 20)) "$IMAGES" /dev/zero
+    destroy
+    snapc detach "$(node /dev/mapper/paths)"
+    dmsetup remove paths
+    snapc attach $a
+}
+
 t_leg_is_refused() {
     printf '0 %d linear %s 0\n' 65536 "$(node $A)" | dmsetup create upper
     errno EBUSY snapc attach "$(node $A)"

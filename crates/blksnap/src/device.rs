@@ -189,6 +189,11 @@ impl BlockDevice {
             Some(Errno::INVAL) if verb == "detach" => {
                 Error::new(ErrorKind::OtherFilter, format!("another filter is attached to {device}")).caused_by(error)
             }
+            Some(Errno::OPNOTSUPP) if verb == "attach" && !self.facts().holders.is_empty() => {
+                let upper = self.facts().holders.join(", ");
+                Error::new(ErrorKind::Unsupported, format!("{context}: {upper} sends it requests, which cannot be seen"))
+                    .with_help("name that device instead")
+            }
             Some(Errno::OPNOTSUPP) => Error::new(ErrorKind::Unsupported, context)
                 .caused_by(error)
                 .with_help("the kernel log says why this device cannot be tracked: dmesg | grep blk"),

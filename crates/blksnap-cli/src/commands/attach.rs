@@ -48,8 +48,7 @@ fn warn(device: &BlockDevice, output: &Output) {
     let holders = &device.facts().holders;
     if !holders.is_empty() {
         output.screen().note(&format!(
-            "warning: {} is a part of {}: its snapshots lack what that device has not written yet, \
-             and what it sends as requests (multipath) is not seen",
+            "warning: {} is a part of {}: its snapshots lack what that device has not written yet",
             device.path().display(),
             holders.join(", ")
         ));

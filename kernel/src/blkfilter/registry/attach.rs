@@ -25,6 +25,10 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     };
     let is_leg = device.is_leg();
     let insists = is_leg && ops.insists(&hold, opt, optlen)?;
+    if insists && device.is_bypassed() {
+        pr_warn!("cannot attach to {device}: a multipath device sends it requests, which no filter sees; attach to that one");
+        return Err(Errno::EOPNOTSUPP);
+    }
     let mut registry = REGISTRY.lock();
     // The lock was let go: it may be leaving now.
     registry.filter(name)?;
@@ -49,7 +53,7 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     attachment::insert(&attachment);
     drop(registry);
     if insists {
-        pr_warn!("{device} is a part of an active device (LVM, device-mapper, RAID, bcache): what that one writes as requests is not seen, what it has not written yet is in no snapshot of this one");
+        pr_warn!("{device} is a part of an active device (LVM, device-mapper, RAID, bcache): what that one has not written yet is in no snapshot of this one");
     }
     if device.is_untold() {
         pr_warn!("{device}: writes begun before the attach cannot be waited for, as the driver does not say how many there are (queue/iostats)");

@@ -122,6 +122,12 @@ impl Device {
         // SAFETY: referenced.
         unsafe { sys::bsk_dev_leg(self.raw()) }
     }
+
+    /// Whether such a device sends it requests, past every bio, as DM's multipath does. Sleeps, as [`Device::is_leg`].
+    pub fn is_bypassed(&self) -> bool {
+        // SAFETY: referenced.
+        unsafe { sys::bsk_dev_bypassed(self.raw()) }
+    }
 }
 
 /// The sectors of a device on its disk. A partition may grow and shrink while it is in use, so its end is asked for each time; but it keeps
