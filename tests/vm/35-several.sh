@@ -254,3 +254,32 @@ t_store_in_a_circle_is_refused() {
     snapc take "$second"
     snapc destroy "$second"
 }
+
+# stored_above PLACE: what is copied of $A is not to be stored there.
+stored_above() {
+    ! blksnap snapshot create "$(node $A)" --store "$1" --take 2>$W/said || fail "stored at $1"
+    grep -q 'would be stored on .* itself' $W/said || fail "it does not say why: $(<$W/said)"
+}
+
+# The command sees what the module does not: that a loop device's file, or a part of device-mapper's, is the device itself.
+t_store_above_its_device_is_refused() { # long
+    local a && a=$(node $A)
+    mkfs.ext4 -q -E nodiscard,lazy_itable_init=0 $a
+    mkdir -p /mnt/a /mnt/upper
+    mount $a /mnt/a
+    truncate -s 8M /mnt/a/file
+    losetup /dev/loop6 /mnt/a/file
+    stored_above /dev/loop6
+    mkfs.ext4 -q -E nodiscard /dev/loop6
+    mount /dev/loop6 /mnt/upper
+    stored_above /mnt/upper
+    umount /mnt/upper
+    losetup -d /dev/loop6
+    umount /mnt/a
+    printf '0 65536 linear %s 0\n' "$a" | dmsetup create upper
+    mount /dev/mapper/upper /mnt/upper
+    stored_above /mnt/upper
+    umount /mnt/upper
+    dmsetup remove upper
+    blksnap snapshot create "$a" --store memory --take
+}

@@ -160,7 +160,13 @@ impl Door for FakeKernel {
     }
 
     fn devices_under(&self, _path: &Path) -> Vec<DeviceNumber> {
-        Vec::new()
+        let under = self.with_state(|state| Ok(state.faults.under.clone()));
+        under
+            .ok()
+            .flatten()
+            .iter()
+            .map(|name| number(name))
+            .collect()
     }
 
     fn mounts(&self) -> io::Result<Vec<Mount>> {

@@ -93,6 +93,8 @@ pub struct Faults {
     pub hang: Option<u32>,
     /// Devices of these names say they are held by another.
     pub held: BTreeMap<String, String>,
+    /// Every path lies on the device of this name, below others.
+    pub under: Option<String>,
     /// Devices of these names have this identity.
     pub identity: BTreeMap<String, String>,
     /// The module announces none of these `BLKSNAP_FEATURE_*`.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use blksnap::{ChangeId, ErrorKind, SnapshotId, SnapshotOptions, State};
+use blksnap::{ChangeId, ErrorKind, SnapshotId, SnapshotOptions, State, Storage, Store};
 use common::Lab;
 
 #[test]
@@ -124,4 +124,29 @@ fn many_changes() {
         disk.changes(other).unwrap_err().kind(),
         ErrorKind::GenerationChanged
     );
+}
+
+#[test]
+fn a_storage_above_the_device_itself_is_refused() {
+    let lab = Lab::with_vdb(2 << 20);
+    let blksnap = lab.library();
+    let disk = blksnap.device(lab.device("vdb")).unwrap();
+    disk.attach().unwrap();
+    let at_path = SnapshotOptions {
+        stores: vec![Storage {
+            store: Store::Path(lab.path("")),
+            limit_bytes: Some(1 << 20),
+        }],
+        ..SnapshotOptions::bound()
+    };
+    lab.faults(|faults| faults.under = Some("vdb".into()));
+    let mut snapshot = blksnap.create(&at_path).unwrap();
+    assert_eq!(snapshot.add(&disk).unwrap_err().kind(), ErrorKind::Busy);
+    // In memory it is fine, until it is given such a storage.
+    let mut snapshot = blksnap.create(&SnapshotOptions::bound()).unwrap();
+    snapshot.add(&disk).unwrap();
+    let error = snapshot.add_store(&at_path.stores[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    lab.faults(|_| {});
+    snapshot.add_store(&at_path.stores[0]).unwrap();
 }

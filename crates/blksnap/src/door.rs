@@ -43,8 +43,8 @@ pub trait Door: Send + Sync + fmt::Debug {
     /// Where the image of this name is.
     fn image_path(&self, name: &str) -> PathBuf;
 
-    /// The devices that the file system at `path` is on: its own, the disk of that partition,
-    /// and those it is stacked on.
+    /// The devices that the file system at `path`, or the block device there, is on: its own, the
+    /// disk of that partition, and those it is stacked on (DM, MD, bcache, loop).
     fn devices_under(&self, path: &Path) -> Vec<DeviceNumber>;
 
     /// The file systems mounted in this process' view of the system.

@@ -11,7 +11,7 @@
 //! bound lives until [`Snapshot::destroy`].
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use blksnap_uapi::extended::{
@@ -207,6 +207,8 @@ pub struct Snapshot {
     id: SnapshotId,
     /// Destroy on drop.
     bound: bool,
+    /// What the storages that it was made with are on.
+    below: Vec<DeviceNumber>,
 }
 
 impl Snapshot {
@@ -248,7 +250,9 @@ impl Snapshot {
             id: SnapshotId(id),
             // Until all of it is there.
             bound: true,
+            below: Vec::new(),
         };
+        snapshot.below = below(blksnap, options.stores.iter().map(|storage| &storage.store));
         more.iter()
             .try_for_each(|storage| snapshot.add_store(storage))?;
         snapshot.bound = options.bound;
@@ -262,6 +266,7 @@ impl Snapshot {
             features: blksnap.features()?,
             id,
             bound: false,
+            below: Vec::new(),
         };
         snapshot.info()?;
         Ok(snapshot)
@@ -276,6 +281,12 @@ impl Snapshot {
         let Storage { store, limit_bytes } = storage;
         can(self.features.store_add, "give a snapshot more storage")?;
         can_store(self.features, store)?;
+        let below = below(&self.blksnap, [store]);
+        if self.features.members && !below.is_empty() {
+            let members = self.members()?;
+            let own = members.iter().find(|member| below.contains(&member.number));
+            own.map_or(Ok(()), |member| Err(itself(&member.shown())))?;
+        }
         self.control
             .store_add(self.id.0, store.place(), limit_bytes.unwrap_or(0))
             .map_err(|error| match errno(&error) {
@@ -318,8 +329,12 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// It is not attached, it is in this snapshot already, this one is taken already.
+    /// It is not attached, it is in this snapshot already, this one is taken already; a storage that
+    /// this snapshot was made with lies on it, if need be through LVM, DM, MD or loop devices.
     pub fn add(&mut self, device: &BlockDevice) -> Result<()> {
+        if self.below.contains(&device.facts().number) {
+            return Err(itself(device.path()));
+        }
         let shared = self.features.shared;
         device.door().snapshot_add(self.id.0, shared).map_err(|error| {
             let shown = device.shown();
@@ -463,6 +478,27 @@ impl Snapshot {
         self.bound = false;
         Ok(())
     }
+}
+
+/// The devices that storages by a path are on. The module sees only the first of each: it does not look through stacked ones.
+fn below<'a>(blksnap: &Blksnap, stores: impl IntoIterator<Item = &'a Store>) -> Vec<DeviceNumber> {
+    let paths = stores.into_iter().filter_map(|store| match store {
+        Store::Path(path) => Some(path),
+        Store::Memory | Store::Own(_) => None,
+    });
+    paths
+        .flat_map(|path| blksnap.door().devices_under(path))
+        .collect()
+}
+
+/// A device whose copies would be written to itself.
+fn itself(device: &Path) -> Error {
+    let device = device.display();
+    Error::new(
+        ErrorKind::Busy,
+        format!("what is copied of {device} would be stored on {device} itself, and copied again"),
+    )
+    .with_help("use --store memory, or a folder on another disk")
 }
 
 /// An error unless the module can do it.

@@ -63,15 +63,10 @@ pub(crate) fn path_of(number: DeviceNumber) -> Option<PathBuf> {
     Some(Path::new("/dev").join(name))
 }
 
-/// The devices that the file system at `path` is on, and those below them.
+/// The block device at `path`, or the one that the file system there is on, and those below it: the disk of a partition, what DM, MD and
+/// bcache are made of, where the file of a loop device is.
 pub(crate) fn devices_under(path: &Path) -> Vec<DeviceNumber> {
-    let Ok(metadata) = fs::metadata(path) else {
-        return Vec::new();
-    };
-    let mut found = vec![DeviceNumber {
-        major: major(metadata.dev()),
-        minor: minor(metadata.dev()),
-    }];
+    let mut found: Vec<_> = device_at(path).into_iter().collect();
     let mut at = 0;
     while let Some(number) = found.get(at).copied() {
         let real = fs::canonicalize(node(number)).unwrap_or_default();
@@ -83,12 +78,34 @@ pub(crate) fn devices_under(path: &Path) -> Vec<DeviceNumber> {
         let below = entries(&real.join("slaves"))
             .into_iter()
             .map(|name| Path::new("/sys/class/block").join(name));
-        for node in disk.into_iter().chain(below) {
-            found.extend(number_at(&node).filter(|number| !found.contains(number)));
+        let file = attribute(&real, "loop/backing_file");
+        let nodes = disk.into_iter().chain(below);
+        let numbers: Vec<_> = nodes
+            .filter_map(|node| number_at(&node))
+            .chain(file.and_then(|file| device_at(Path::new(&file))))
+            .collect();
+        for number in numbers {
+            if !found.contains(&number) {
+                found.push(number);
+            }
         }
         at += 1;
     }
     found
+}
+
+/// The block device at a path, or else the one that its file system is on.
+fn device_at(path: &Path) -> Option<DeviceNumber> {
+    let metadata = fs::metadata(path).ok()?;
+    let number = if metadata.file_type().is_block_device() {
+        metadata.rdev()
+    } else {
+        metadata.dev()
+    };
+    Some(DeviceNumber {
+        major: major(number),
+        minor: minor(number),
+    })
 }
 
 fn number_at(node: &Path) -> Option<DeviceNumber> {
