@@ -18,6 +18,16 @@ t_load_parameters() { # long
         chunk_minimum_shift=18 chunk_maximum_shift=26 chunk_maximum_count_shift=40 chunk_maximum_in_queue=16 \
         diff_storage_minimum=2097152
     same "$(cat /sys/module/blksnap/parameters/diff_storage_minimum)" 2097152 diff_storage_minimum
+    dmesg | tail -n 5 | grep -q 'chunk_' || fail "the log does not say what has no effect"
+    # Blocks as small as they may be where there is room for all, and larger where there is not.
+    echo 17 >/sys/module/blksnap/parameters/tracking_block_minimum_shift
+    snapc attach "$(node $A)"
+    same "$(snapc cbtinfo "$(node $A)" | value block_size)" 131072 "block size by the minimum shift"
+    snapc detach "$(node $A)"
+    echo 16 >/sys/module/blksnap/parameters/tracking_block_minimum_shift
+    echo 64 >/sys/module/blksnap/parameters/tracking_block_maximum_count
+    snapc attach "$(node $A)"
+    same "$(snapc cbtinfo "$(node $A)" | value block_size)" $((32 << 14)) "block size by the maximum count"
 }
 
 t_load_ioctls_gone_after_rmmod() {
