@@ -10,7 +10,7 @@
 //!
 //! I/O completes in any order and after any delay; its sectors move one by one at any time until then, so that reads and writes are torn;
 //! any of it can fail. Allocations in core fail at any point. The store is too small, grows late, or fails to. Takes time out.
-//! Snapshots come and go in any order; their images are written to; free space is handed in, ranges are excluded.
+//! Snapshots come and go in any order, or all at once when their holder crashes, in the middle of a take, too; their images are written to; free space is handed in, ranges are excluded.
 //!
 //! # What is checked
 //!

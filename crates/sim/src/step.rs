@@ -26,6 +26,8 @@ pub enum Op {
     TakeTimeout,
     /// A snapshot is destroyed.
     Destroy,
+    /// Whoever holds the snapshots crashes: all of them end, also in the middle of a take.
+    Crash,
     /// Somebody reads from an image.
     ImageRead,
     /// Somebody writes to an image.
@@ -105,7 +107,7 @@ impl Config {
 }
 
 /// How often each operation is chosen.
-type Weights = [(Op, u64); 22];
+type Weights = [(Op, u64); 23];
 
 /// The world and the steps of a seed.
 pub fn schedule(seed: u64, steps: usize) -> (Config, Vec<Step>) {
@@ -203,6 +205,7 @@ fn weights(random: &mut Random) -> Weights {
         (Op::Burst, random.between(0, 5) / 5),
         (Op::Changes, random.between(0, 3)),
         (Op::Consume, random.between(0, 1)),
+        (Op::Crash, random.between(0, 3) / 3),
     ]
 }
 

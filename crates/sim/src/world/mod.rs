@@ -216,6 +216,7 @@ impl World {
             Op::TakeStep => self.take_step()?,
             Op::TakeTimeout => self.take_timeout(),
             Op::Destroy => self.destroy_some(x)?,
+            Op::Crash => self.crash(x)?,
             Op::ImageRead => self.image_read(x, y, z)?,
             Op::ImageWrite => self.image_write(x, y, z, false),
             Op::ImageZero => self.image_write(x, y, z, true),

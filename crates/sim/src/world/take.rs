@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Snapshots come and go: create, take with its gates, destroy.
+//! Snapshots come and go: create, take with its gates, destroy; and all at once, when their holder crashes.
 
 use blksnap_core::cbt::{History, Marks};
 use blksnap_core::cow::Engine;
@@ -307,6 +307,29 @@ impl World {
             return Ok(());
         };
         let serial = snapshot.serial;
+        self.destroy(serial)
+    }
+
+    /// Whoever holds the snapshots is gone: a take before its instant gives up, one behind it lets the writes go, and all snapshots
+    /// end, the oldest first or last.
+    pub(super) fn crash(&mut self, which: usize) -> Check {
+        note!(self, "the holder of the snapshots crashes");
+        self.take_timeout();
+        while self.take.is_some() {
+            self.take_step()?;
+        }
+        while let Some(last) = self.snapshots.len().checked_sub(1) {
+            let at = if which.is_multiple_of(2) { 0 } else { last };
+            let serial = self.snapshots[at].serial;
+            self.destroy(serial)?;
+        }
+        Ok(())
+    }
+
+    fn destroy(&mut self, serial: Serial) -> Check {
+        let Some(snapshot) = self.snapshots.iter().find(|one| one.serial == serial) else {
+            return Ok(());
+        };
         note!(self, "snapshot {serial} is destroyed");
         let members = snapshot.members.iter();
         let ends: Vec<_> = members
