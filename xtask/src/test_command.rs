@@ -94,8 +94,10 @@ fn cargo() -> Command {
     command
 }
 
-/// The crates' tests: by nextest where it is installed, and those in the documentation by cargo.
+/// The crates' tests: by nextest where it is installed, and those in the documentation by cargo; and the core's lock-free parts in a
+/// model checker.
 fn cargo_tests(tally: &mut Tally) -> Result<()> {
+    models(tally)?;
     sh::say("tests of the crates");
     if sh::have("cargo-nextest") {
         let mut command = cargo();
@@ -126,6 +128,23 @@ fn cargo_tests(tally: &mut Tally) -> Result<()> {
     }
 }
 
+/// All interleavings of the lock-free parts, with the reorderings that the memory model allows (loom).
+fn models(tally: &mut Tally) -> Result<()> {
+    sh::say("models of the lock-free parts");
+    let mut command = cargo();
+    command
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", sh::target().join("loom"))
+        .args(["test", "--quiet", "--release", "--package", "blksnap_core"])
+        .args(["--lib", "model"]);
+    let (what, passed) = ("models of the lock-free parts", tally.passed);
+    watch(command, what, tally)?;
+    if tally.passed == passed && tally.failed.is_empty() {
+        tally.fail(format!("{what}: there are none"));
+    }
+    Ok(())
+}
+
 /// Runs a test command, passing its output on and counting what it says.
 fn watch(mut command: Command, what: &str, tally: &mut Tally) -> Result<()> {
     let before = tally.failed.len();
@@ -133,6 +152,11 @@ fn watch(mut command: Command, what: &str, tally: &mut Tally) -> Result<()> {
     let mut child = Command::new("sh");
     child
         .args(["-c", &shell])
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .current_dir(sh::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The lock-free parts under real threads: writers that take no lock, beside takes and copies.
 //!
-//! Short here; run longer, and under a thread sanitizer, with `THREADS_ROUNDS`.
+//! Short here; run longer with `THREADS_ROUNDS`. The thread sanitizer has nothing to say of it: Rust's own locks are not instrumented in the
+//! library that comes with the compiler, so that it takes all they guard for races. `cbt/model.rs` and `cow/model.rs` check the orderings.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, RwLock};
