@@ -26,6 +26,9 @@ extern void *bsr_disks[256];
 bio_end_io_t *bsr_bio(bio_end_io_t *end_io, struct bio *bio, u64 sector, u64 sectors, void *disk);
 bool bsk_submitting(struct bio *bio);
 void bsk_on_submit(void);		/* what ftrace calls */
+void bsk_on_start(void);		/* the same, where bios come back from a cgroup's limit */
+extern atomic_t bsk_crowds;
+void bsk_crowd(int more);		/* atomic; so many attachments more, or less, are beside others, or leaving */
 void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io);	/* atomic; where it goes, on the disk */
 void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a completion that counts it off */
 void bsk_bio_send(struct bio *bio);	/* sleeps; a held bio goes on; may wait and poll are cleared */

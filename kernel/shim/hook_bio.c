@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The hook on submit_bio_noacct(): every bio on its way to a driver, before it is remapped from a partition to its disk.
+ * The hook on submit_bio_noacct(): every bio on its way to a driver, before it is remapped from a partition to its disk. And one on
+ * submit_bio_noacct_nocheck(), which goes on where a cgroup's limit may have held the bio back (blk-throttle): so it may be older than an
+ * attachment. Whoever comes here otherwise is counted by now, or concerns nobody.
  *
- * ftrace calls bsk_on_submit() directly, without a trampoline of its own: three instructions for a read, seven for a write on a
+ * ftrace calls bsk_on_submit() and bsk_on_start() directly, without a trampoline of its own: three instructions for a read, seven for a write on a
  * disk whose list of attachments is empty. Only then bsk_submitting() is called, which decides. A bio that passes goes on with
  * nothing of ours on its stack. For one that is held the function is left before it has begun: what returns to it returns to
  * bsk_held(), which returns to its caller.
@@ -64,33 +66,67 @@ __visible bool notrace bsk_submitting(struct bio *bio)
 /* For the assembler, which knows no structures. */
 static void __used notrace bsk_define_offsets(void)
 {
-	asm volatile(".set bsk_bi_opf, %c0\n.set bsk_bi_bdev, %c1\n.set bsk_bd_disk, %c2"
+	asm volatile(".set bsk_bi_opf, %c0\n.set bsk_bi_bdev, %c1\n.set bsk_bd_disk, %c2\n.set bsk_bi_end_io, %c3"
 		     : : "i"(offsetof(struct bio, bi_opf)), "i"(offsetof(struct bio, bi_bdev)),
-			 "i"(offsetof(struct block_device, bd_disk)));
+			 "i"(offsetof(struct block_device, bd_disk)), "i"(offsetof(struct bio, bi_end_io)));
+}
+
+/* How many attachments are not alone on their disk, or are leaving it: these may have counted a bio that is older than another one. */
+atomic_t bsk_crowds;
+
+void bsk_crowd(int more)
+{
+	atomic_add(more, &bsk_crowds);
 }
 
 /*
  * An operation that changes the device has an odd number. The lists are those of Rust's table of attachments, found in the same
- * way there.
+ * way there. A bio that is counted has a completion in our text. The hooked functions' arguments are kept: a bio, and of the second one
+ * another from 7.0 on.
  */
+#define BSK_LIST_OF_WRITE(out)				\
+	"testb $1, bsk_bi_opf(%rdi)\n"			\
+	"jz " out "\n"					\
+	"movq bsk_bi_bdev(%rdi), %rax\n"		\
+	"movq bsk_bd_disk(%rax), %rax\n"		\
+	"shrq $" __stringify(BSK_DISK_SHIFT) ", %rax\n"	\
+	"movzbl %al, %eax\n"				\
+	"cmpq $0, bsr_disks(,%rax,8)\n"
+
 asm(".pushsection .text, \"ax\", @progbits\n"
+    ".type bsk_on_start, @function\n"
+    ".globl bsk_on_start\n"
+    ".balign 16\n"
+    "bsk_on_start:\n"
+    ASM_ENDBR
+    BSK_LIST_OF_WRITE("1f")
+    "je 1f\n"
+    "movq bsk_bi_end_io(%rdi), %rax\n"
+    "subq bsk_text_start(%rip), %rax\n"
+    "cmpq bsk_text_len(%rip), %rax\n"
+    "jae bsk_ask\n"
+    "cmpl $0, bsk_crowds(%rip)\n"
+    "jne bsk_ask\n"
+    "1: " ASM_RET
+    ".size bsk_on_start, .-bsk_on_start\n"
     ".type bsk_on_submit, @function\n"
     ".globl bsk_on_submit\n"
     ".balign 16\n"
     "bsk_on_submit:\n"
     ASM_ENDBR
-    "testb $1, bsk_bi_opf(%rdi)\n"
-    "jz 1f\n"
-    "movq bsk_bi_bdev(%rdi), %rax\n"
-    "movq bsk_bd_disk(%rax), %rax\n"
-    "shrq $" __stringify(BSK_DISK_SHIFT) ", %rax\n"
-    "movzbl %al, %eax\n"
-    "cmpq $0, bsr_disks(,%rax,8)\n"
-    "je 1f\n"
+    BSK_LIST_OF_WRITE("1f")
+    "jne bsk_ask\n"
+    "1: " ASM_RET
+    ".size bsk_on_submit, .-bsk_on_submit\n"
+    ".type bsk_ask, @function\n"
+    ".balign 16\n"
+    "bsk_ask:\n"
     BSK_FRAME
     CALL_DEPTH_ACCOUNT
     "pushq %rdi\n"
+    "pushq %rsi\n"
     "call bsk_submitting\n"
+    "popq %rsi\n"
     "popq %rdi\n"
     BSK_UNFRAME
     "testb %al, %al\n"
@@ -98,7 +134,7 @@ asm(".pushsection .text, \"ax\", @progbits\n"
     "leaq bsk_held(%rip), %rax\n"
     "movq %rax, (%rsp)\n"
     "1: " ASM_RET
-    ".size bsk_on_submit, .-bsk_on_submit\n"
+    ".size bsk_ask, .-bsk_ask\n"
     ".type bsk_held, @function\n"
     ".balign 16\n"
     "bsk_held:\n"

@@ -24,25 +24,32 @@ static struct bsk_hook *const bsk_hooks[] = {
 #define unregister_ftrace_direct(ops, addr, free)	unregister_ftrace_direct_multi(ops, addr)
 #endif
 
-static const char bsk_submit_name[] = "submit_bio_noacct";
-static struct ftrace_ops bsk_submit_ops;
+/* What is called directly. */
+static struct bsk_direct {
+	const char *function;
+	void (*hook)(void);
+	struct ftrace_ops ops;
+} bsk_directs[] = {
+	{ .function = "submit_bio_noacct_nocheck", .hook = bsk_on_start },
+	{ .function = "submit_bio_noacct", .hook = bsk_on_submit },
+};
 
-static int bsk_submit_on(void)
+static int bsk_direct_on(struct bsk_direct *direct)
 {
-	int ret = ftrace_set_filter(&bsk_submit_ops, (unsigned char *)bsk_submit_name, strlen(bsk_submit_name), 1);
+	int ret = ftrace_set_filter(&direct->ops, (unsigned char *)direct->function, strlen(direct->function), 1);
 
 	if (ret)
 		return ret;
-	ret = register_ftrace_direct(&bsk_submit_ops, (unsigned long)bsk_on_submit);
+	ret = register_ftrace_direct(&direct->ops, (unsigned long)direct->hook);
 	if (ret)
-		ftrace_free_filter(&bsk_submit_ops);
+		ftrace_free_filter(&direct->ops);
 	return ret;
 }
 
-static void bsk_submit_off(void)
+static void bsk_direct_off(struct bsk_direct *direct)
 {
-	unregister_ftrace_direct(&bsk_submit_ops, (unsigned long)bsk_on_submit, false);
-	ftrace_free_filter(&bsk_submit_ops);
+	unregister_ftrace_direct(&direct->ops, (unsigned long)direct->hook, false);
+	ftrace_free_filter(&direct->ops);
 }
 
 static int bsk_hook_on(struct bsk_hook *hook)
@@ -66,7 +73,7 @@ static void bsk_hook_off(struct bsk_hook *hook)
 
 int bsk_hooks_on(const char **what)
 {
-	int i, ret;
+	int i, n, ret;
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	bsk_text_start = (unsigned long)THIS_MODULE->mem[MOD_TEXT].base;
@@ -85,10 +92,16 @@ int bsk_hooks_on(const char **what)
 		if (ret)
 			goto undo;
 	}
-	*what = bsk_submit_name;
-	ret = bsk_submit_on();
-	if (!ret)
-		return 0;
+	for (n = 0; n < ARRAY_SIZE(bsk_directs); n++) {
+		*what = bsk_directs[n].function;
+		ret = bsk_direct_on(&bsk_directs[n]);
+		if (ret)
+			goto undo_directs;
+	}
+	return 0;
+undo_directs:
+	while (n--)
+		bsk_direct_off(&bsk_directs[n]);
 undo:
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
@@ -99,9 +112,10 @@ undo:
 
 void bsk_hooks_off(void)
 {
-	int i = ARRAY_SIZE(bsk_hooks);
+	int i = ARRAY_SIZE(bsk_hooks), n = ARRAY_SIZE(bsk_directs);
 
-	bsk_submit_off();
+	while (n--)
+		bsk_direct_off(&bsk_directs[n]);
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
 	bsk_gone_exit();

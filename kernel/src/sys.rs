@@ -304,6 +304,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_disk_dying(disk: *mut c_void) -> bool;
 
     // hook_ftrace.c
+    pub(crate) fn bsk_crowd(more: c_int);
     pub(crate) static bsk_text_start: c_ulong;
     pub(crate) static bsk_text_len: c_ulong;
     pub(crate) fn bsk_hooks_on(what: *mut *const c_char) -> c_int;

@@ -65,3 +65,44 @@ t_image_read_while_written_deep() { # long
     wait $writer || true
     cmp "${IMAGE[0]}" $W/copy
 }
+
+# A write that a cgroup's io.max holds back while $A is attached: it has passed the function where all others are seen.
+throttled() {
+    local number writer group=/sys/fs/cgroup/slow && number=$(<"/sys/class/block/${A##*/}/dev")
+    echo +io >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir -p $group
+    echo "$number wbps=2" >$group/io.max
+    [ "${1-}" != counted ] || snapc attach "$(node $A)"
+    (echo $BASHPID >$group/cgroup.procs && exec dd if=/dev/urandom of=$A bs=4k count=1 seek=2 oflag=direct conv=notrunc status=none) &
+    writer=$!
+    within 10 grep -q direct /proc/$writer/stack
+    [ "${1-}" != counted ] || snapc detach "$(node $A)"
+    snapshot memory -- $A
+    same "$(snapc cbtmap "$(node $A)" | tr -d '\0' | wc -c)" 0 "blocks marked while the write waits"
+    echo "$number wbps=max" >$group/io.max
+    wait $writer
+    ! cmp -s -n $((64 << 10)) $A /dev/zero || fail "nothing was written"
+    cmp -n $((64 << 10)) "$IMAGES" /dev/zero
+    destroy
+    snapshot memory -- $A
+    same "$(snapc cbtmap "$(node $A)" | od -An -v -tu1 -w1 | awk '$1 > 1 { printf "%d ", NR - 1 }')" "0 " "the blocks marked"
+    rmdir $group
+}
+
+t_write_throttled_at_the_attach() { # long
+    throttled
+}
+
+# Another filter counts it as in flight already.
+t_write_throttled_that_another_counts() { # long
+    modprobe blkfilter_sample
+    filterc sample attach $A
+    throttled
+    destroy
+    rmmod blkfilter_sample
+}
+
+# An attachment of before counts it as in flight, and nobody looks at that one any more.
+t_write_throttled_from_before_a_detach() { # long
+    throttled counted
+}

@@ -10,11 +10,11 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use kern::hook::atomic;
 use kern::hook::bio::{Answer, Bio, Place};
 use kern::hook::dev::Disk;
 use kern::hook::flight::{Flight, Wrap};
 use kern::hook::table::{Removed, Table};
+use kern::hook::{atomic, crowd};
 use kern::sync::Atomic;
 
 use super::{Attachment, CROWDED, PART};
@@ -100,6 +100,10 @@ pub(crate) fn insert(attachment: &Arc<Attachment>) {
 /// Takes an attachment off the table, if it is there. Under the lock of the control plane.
 pub(crate) fn remove(attachment: &Arc<Attachment>) -> Option<Removed<Attachment>> {
     let removed = TABLE.remove(attachment);
+    // Its bit stays: somebody may still be asking it, and what is next to it after it.
+    if removed.is_some() && attachment.state.load(Ordering::SeqCst) & CROWDED != 0 {
+        crowd(false);
+    }
     count(attachment.disk);
     removed
 }
@@ -110,10 +114,13 @@ fn count(disk: Disk) {
     atomic(|at| {
         let alone = of_disk(at, disk).count() == 1;
         for attachment in of_disk(at, disk) {
-            if alone {
-                attachment.state.fetch_and(!CROWDED, Ordering::SeqCst);
+            let before = if alone {
+                attachment.state.fetch_and(!CROWDED, Ordering::SeqCst)
             } else {
-                attachment.state.fetch_or(CROWDED, Ordering::SeqCst);
+                attachment.state.fetch_or(CROWDED, Ordering::SeqCst)
+            };
+            if (before & CROWDED == 0) != alone {
+                crowd(!alone);
             }
         }
     });

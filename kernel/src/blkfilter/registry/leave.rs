@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 
 use kern::hook::control::{drain_wait, grace, Guard};
 use kern::hook::dev::Device;
-use kern::hook::{module_hold, module_release};
+use kern::hook::{crowd, module_hold, module_release};
 use kern::pr_info;
 
 use super::{Phase, Registry, REGISTRY};
@@ -56,6 +56,8 @@ pub(super) fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachme
     while registry.of(attachment).is_some_and(|e| e.users > 0) {
         registry.wait();
     }
+    // A bio that it counts may be held back by a cgroup's limit, until another attachment is there which has to see it.
+    crowd(true);
     let blind = registry.of(attachment).and_then(|e| e.removed.take());
     let removed = blind.or_else(|| {
         attachment.filter().leaving();
@@ -83,6 +85,8 @@ pub(super) fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachme
     drop(registry);
     if lingers {
         attachment.queue();
+    } else {
+        crowd(false);
     }
 }
 
@@ -90,6 +94,7 @@ pub(super) fn leave(mut registry: Guard<'_, Registry>, attachment: &Arc<Attachme
 fn linger(attachment: &Attachment) {
     if attachment.lingers.swap(false, Ordering::SeqCst) {
         while !drain_wait(&|| attachment.idle(), 1000) {}
+        crowd(false);
         grace();
         module_release();
     }

@@ -130,6 +130,13 @@ impl Drop for On {
     }
 }
 
+/// One attachment more, or less, is not alone on its disk, or is leaving it. While there is any, bios that come back from a cgroup's limit are
+/// looked at even when they are counted, as that may be by another one alone.
+pub fn crowd(more: bool) {
+    // SAFETY: callable from any context.
+    unsafe { sys::bsk_crowd(if more { 1 } else { -1 }) }
+}
+
 /// Keeps the module loaded until [`module_release`]; fails when it is being unloaded.
 pub fn module_hold() -> bool {
     // SAFETY: always allowed.
