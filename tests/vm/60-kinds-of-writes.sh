@@ -49,6 +49,21 @@ t_nowait_writers_are_not_refused() { # long
     stamp prove $A:$W/fill.journal:$W/n.journal --foreign
 }
 
+# A write that was held is still its writer's, and of its writer's control group.
+t_held_writes_stay_in_their_control_group() {
+    local group=/sys/fs/cgroup/writer disk before
+    echo +io >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir -p $group
+    disk=$(<"/sys/block/$(basename "$(node $A)")/dev")
+    snapshot $STORE -- $A
+    before=$(counter $A held)
+    bash -c "echo \$\$ >$group/cgroup.procs; exec dd if=/dev/zero of=$(node $A) bs=4k count=300 oflag=direct conv=notrunc status=none"
+    [ "$(counter $A held)" -gt "$before" ] || fail "no write was held"
+    note "$(grep "^$disk " $group/io.stat)"
+    same "$(sed -n "s/^$disk .*wbytes=\([0-9]*\).*/\1/p" $group/io.stat)" $((300 * 4096)) "bytes that the group has written"
+    rmdir $group
+}
+
 # Many reads of the image at once, each of whose blocks says which it is and has its checksum, while the origin is written as deep.
 t_image_read_while_written_deep() { # long
     local writer blocks=(--size=16m --bs=4k --direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c)
