@@ -50,6 +50,17 @@ pub(crate) fn place_at<T>(vec: &mut Vec<T>, at: usize, value: T) {
     }
 }
 
+/// The same for values that are only bits.
+#[inline]
+pub(crate) fn insert_at<T: Copy>(vec: &mut Vec<T>, at: usize, value: T) {
+    let len = vec.len();
+    place(vec, value);
+    if at < len && len < vec.len() {
+        vec.copy_within(at..len, at + 1);
+        vec[at] = value;
+    }
+}
+
 /// A vector of exactly `len` values made by `make`.
 pub(crate) fn filled<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Vec<T>, NoMemory> {
     let mut vec = Vec::new();

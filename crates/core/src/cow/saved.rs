@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::lazy::LazyCell;
 use crate::fallible::{bytes, filled};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::units::{bits, index};
+use crate::units::index;
 use crate::{BlockRange, NoMemory};
 
 /// Words in a page: 4 KiB of bits, for 128 MiB of the device. A model checker has to remember each.
@@ -176,7 +176,14 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     }
 
     /// Makes the pages in which [`Saved::set`] will set bits. One caller at a time.
+    #[inline]
     pub(super) fn prepare(&self, range: BlockRange) -> Result<(), NoMemory> {
+        let page = range.start / PAGE_BLOCKS;
+        let within = range.start % PAGE_BLOCKS + range.count <= PAGE_BLOCKS;
+        // Nearly always.
+        if within && self.page(page).is_some() {
+            return Ok(());
+        }
         self.make_pages(&self.pages, range)
     }
 
@@ -236,18 +243,10 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
         Ok(())
     }
 
+    #[cold]
     fn make_pages(&self, cells: &[C], range: BlockRange) -> Result<(), NoMemory> {
         let range = range.clip(self.blocks);
-        let (first, last) = (range.start / PAGE_BLOCKS, range.end().div_ceil(PAGE_BLOCKS));
-        if first + 1 == last
-            && cells
-                .get(index(first))
-                .is_some_and(|cell| cell.get().is_some())
-        {
-            // Nearly always.
-            return Ok(());
-        }
-        for page in first..last {
+        for page in range.start / PAGE_BLOCKS..range.end().div_ceil(PAGE_BLOCKS) {
             let Some(cell) = cells.get(index(page)) else {
                 continue;
             };
@@ -288,8 +287,13 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
 fn for_words(start: u64, end: u64, mut each: impl FnMut(u64, usize, u64) -> bool) -> bool {
     let mut at = start;
     while at < end {
-        let next = (at / 64 * 64 + 64).min(end);
-        let mask = bits(at % 64, at % 64 + (next - at));
+        let next = (at | 63) + 1;
+        let mask = u64::MAX << (at % 64);
+        if next >= end {
+            // Nearly always the first.
+            let mask = mask & u64::MAX >> (next - end);
+            return each(at / PAGE_BLOCKS, index(at % PAGE_BLOCKS / 64), mask);
+        }
         if !each(at / PAGE_BLOCKS, index(at % PAGE_BLOCKS / 64), mask) {
             return false;
         }

@@ -91,7 +91,7 @@ impl Engine {
             0
         };
         // Nearly always, where writes are sparse.
-        if u64::from((here | before).count_ones()) < STREAM {
+        if few(here | before) {
             return (0, 0);
         }
         let Some((from, to)) = self.neighbourhood(saved, window, at, count) else {
@@ -161,6 +161,12 @@ impl Engine {
         }
         written
     }
+}
+
+/// Whether fewer than [`STREAM`] bits are set. A count takes longer where the processor is not known to have an instruction for it.
+fn few(word: u64) -> bool {
+    let one_less = |word: u64| word & word.wrapping_sub(1);
+    (1..STREAM).fold(word, |word, _| one_less(word)) == 0
 }
 
 /// How many bits of `word` right below bit `at` are clear.

@@ -188,6 +188,12 @@ impl Copies {
         self.freed.pop(&mut self.slab)
     }
 
+    /// All bits, if none is to be read and no pages go.
+    #[inline]
+    pub(super) fn heads(&self) -> u32 {
+        self.freed.head() & self.planned.head()
+    }
+
     /// Whether [`Copies::pop_freed`] has something to tell.
     pub(super) fn any_freed(&self) -> bool {
         !self.freed.is_empty()

@@ -118,6 +118,11 @@ impl Engine {
 
     /// What is to be done next, `None` for nothing at the moment. Never allocates.
     pub fn next_action(&mut self) -> Option<Action> {
+        // Nearly always the last of a row.
+        let queued = self.copies.heads() & self.held.head() != u32::MAX || self.images.any();
+        if !queued && !self.resume && self.below.is_empty() && !self.failed {
+            return self.next_store();
+        }
         // Pages go before others are asked for: the bound of the pool holds, and a copy's number is not used twice.
         if let Some(copy) = self.copies.pop_freed().filter(|_| !self.failed) {
             return Some(Action::FreeCopy { copy: CopyId(copy) });
@@ -150,16 +155,23 @@ impl Engine {
     }
 
     /// A store, if there is enough for a large one and not too many are under way, or none is and it is worth one.
+    #[inline]
     fn next_store(&mut self) -> Option<Action> {
         let (ready, limit) = (self.copies.ready_blocks(), self.limits.store_batch_blocks);
         let large = ready >= limit && self.batches_in_flight < self.limits.stores_in_flight;
         let alone = ready > 0 && self.batches_in_flight == 0 && self.is_worth_a_store();
-        if !large && !alone {
-            return None;
+        if large || alone {
+            self.begin_store()
+        } else {
+            None
         }
+    }
+
+    #[cold]
+    fn begin_store(&mut self) -> Option<Action> {
         self.hurry = false;
         let at = self.batches.iter().position(|batch| batch.blocks == 0)?;
-        let (copies, epoch, blocks) = self.copies.gather(limit);
+        let (copies, epoch, blocks) = self.copies.gather(self.limits.store_batch_blocks);
         self.batches[at] = Batch {
             copies,
             epoch,

@@ -105,6 +105,12 @@ impl HeldWrites {
         self.released.push(&mut self.slab, id);
     }
 
+    /// All bits, if none is to be sent on.
+    #[inline]
+    pub(super) fn head(&self) -> u32 {
+        self.released.head()
+    }
+
     /// The next write to be sent on; it is forgotten.
     pub(super) fn pop_released(&mut self) -> Option<Token> {
         let id = self.released.pop(&mut self.slab)?;

@@ -58,6 +58,11 @@ impl ImageWrites {
         Ok(())
     }
 
+    /// Whether one is to be carried out.
+    pub(super) fn any(&self) -> bool {
+        self.granted > 0
+    }
+
     /// The next write to be carried out.
     pub(super) fn pop_granted(&mut self) -> Option<Token> {
         if self.granted == 0 {

@@ -113,7 +113,9 @@ impl Engine {
                 Err(NoMemory) => return Err(Lost::Memory),
             }
         };
-        self.go_on(saved, id);
+        if !self.held.get(id).waiting {
+            self.go_on(saved, id);
+        }
         Ok(served)
     }
 

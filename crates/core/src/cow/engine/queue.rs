@@ -34,6 +34,12 @@ impl<const LINK: usize> Queue<LINK> {
         self.head == NIL
     }
 
+    /// The number of the first entry, or all bits if there is none: so that of several queues one comparison tells that all are empty.
+    #[inline]
+    pub(super) fn head(&self) -> u32 {
+        self.head
+    }
+
     /// Number of the first entry.
     pub(super) fn first(&self) -> Option<u32> {
         (self.head != NIL).then_some(self.head)

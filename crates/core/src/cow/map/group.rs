@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
-use super::entry::Entry;
-use crate::fallible::{bytes, place, place_at, reserve};
+use super::entry::{Entry, Place};
+use crate::fallible::{bytes, insert_at, place, place_at, reserve};
 use crate::NoMemory;
 
 /// Entries in a full leaf: 1 KiB.
@@ -25,6 +25,19 @@ struct Leaf {
 impl Leaf {
     fn full(&self) -> bool {
         self.entries.len() == LEAF
+    }
+
+    /// Joins the entry in `slot` with its neighbours, where they follow each other.
+    fn join(&mut self, slot: usize) {
+        for first in [slot, slot.wrapping_sub(1)] {
+            let second = first.wrapping_add(1);
+            let pair = self.entries.get(first).zip(self.entries.get(second));
+            let joined = pair.and_then(|(a, b)| a.joined(*b));
+            if let (Some(joined), Some(entry)) = (joined, self.entries.get_mut(first)) {
+                *entry = joined;
+                self.entries.remove(second);
+            }
+        }
     }
 
     /// The first entry may have changed.
@@ -49,24 +62,16 @@ pub(super) struct Spot {
 #[derive(Default)]
 pub(super) struct Group {
     leaves: Vec<Leaf>,
-    /// Bytes the leaves have allocated.
+    /// Bytes that were allocated.
     memory: usize,
 }
 
 impl Group {
     /// Looks for block `at`: two binary searches.
     pub(super) fn spot(&self, at: u64) -> Spot {
-        let leaf = match self.leaves.len() {
-            0 | 1 => 0,
-            _ => self
-                .leaves
-                .partition_point(|leaf| leaf.first <= at)
-                .saturating_sub(1),
-        };
+        let leaf = self.leaf(at);
         let entries = self.leaves.get(leaf).map_or(&[][..], |leaf| &leaf.entries);
-        // Entries sort by their start, so that a comparison needs no unpacking.
-        let limit = Entry::first_behind(at);
-        let behind = entries.partition_point(|entry| *entry < limit);
+        let behind = behind(entries, at);
         let slot = behind.saturating_sub(1);
         let next = || self.leaves.get(leaf + 1)?.entries.first();
         Spot {
@@ -77,6 +82,18 @@ impl Group {
         }
     }
 
+    /// The leaf that the last entry at or before block `at` is in; the first if there is none.
+    #[inline]
+    fn leaf(&self, at: u64) -> usize {
+        match self.leaves.len() {
+            0 | 1 => 0,
+            _ => self
+                .leaves
+                .partition_point(|leaf| leaf.first <= at)
+                .saturating_sub(1),
+        }
+    }
+
     /// Adds an entry that overlaps none, at the spot of its start. All memory is reserved first: without it nothing changes.
     pub(super) fn insert(&mut self, spot: &Spot, entry: Entry) -> Result<(), NoMemory> {
         let (mut leaf, mut slot) = (spot.leaf, spot.slot + usize::from(spot.before.is_some()));
@@ -84,10 +101,12 @@ impl Group {
             (leaf, slot) = self.make_room(leaf, slot)?;
         }
         if let Some(leaf) = self.leaves.get_mut(leaf) {
-            let before = bytes(&leaf.entries);
-            reserve(&mut leaf.entries, 1)?;
-            self.memory += bytes(&leaf.entries) - before;
-            place_at(&mut leaf.entries, slot, entry);
+            if leaf.entries.len() == leaf.entries.capacity() {
+                let before = bytes(&leaf.entries);
+                reserve(&mut leaf.entries, 1)?;
+                self.memory += bytes(&leaf.entries) - before;
+            }
+            insert_at(&mut leaf.entries, slot, entry);
             leaf.settle();
         }
         Ok(())
@@ -112,25 +131,30 @@ impl Group {
         }
     }
 
-    /// Joins the entry before the spot with its neighbours in the same leaf, where they follow each other.
-    pub(super) fn join(&mut self, spot: &Spot) {
-        let Some(leaf) = self.leaves.get_mut(spot.leaf) else {
+    /// The run that starts at `at` lies in the store, from slot `to` on. It is joined with those that it follows there.
+    pub(super) fn stored(&mut self, at: u64, to: u64) {
+        let leaf = self.leaf(at);
+        let Some(leaf) = self.leaves.get_mut(leaf) else {
             return;
         };
-        let entries = &mut leaf.entries;
-        for first in [spot.slot, spot.slot.wrapping_sub(1)] {
-            let second = first.wrapping_add(1);
-            let pair = entries.get(first).zip(entries.get(second));
-            let joined = pair.and_then(|(a, b)| a.joined(*b));
-            if let (Some(joined), Some(entry)) = (joined, entries.get_mut(first)) {
-                *entry = joined;
-                entries.remove(second);
-            }
+        let slot = behind(&leaf.entries, at).wrapping_sub(1);
+        if let Some(entry) = leaf.entries.get_mut(slot) {
+            debug_assert_eq!(entry.start(), at, "no run starts at {at}");
+            *entry = Entry::new(entry.start(), entry.len(), Place::Stored(to));
+            leaf.join(slot);
+        }
+    }
+
+    /// Joins the run that block `at` is in with its neighbours in the same leaf, where they follow each other.
+    pub(super) fn join(&mut self, at: u64) {
+        let leaf = self.leaf(at);
+        if let Some(leaf) = self.leaves.get_mut(leaf) {
+            leaf.join(behind(&leaf.entries, at).wrapping_sub(1));
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        bytes(&self.leaves) + self.memory
+        self.memory
     }
 
     fn put(&mut self, leaf: usize, slot: usize, to: Entry) {
@@ -158,7 +182,9 @@ impl Group {
         } else {
             LEAF / 2
         };
+        let before = bytes(&self.leaves);
         reserve(&mut self.leaves, 1)?;
+        self.memory += bytes(&self.leaves) - before;
         let mut new = Leaf::default();
         let Some(old) = self.leaves.get_mut(leaf) else {
             reserve(&mut new.entries, 1)?;
@@ -182,4 +208,11 @@ impl Group {
             (leaf, slot)
         })
     }
+}
+
+/// How many of the sorted `entries` start at or before block `at`. They sort by their start, so that a comparison needs no unpacking.
+#[inline]
+fn behind(entries: &[Entry], at: u64) -> usize {
+    let limit = Entry::first_behind(at);
+    entries.partition_point(|entry| *entry < limit)
 }

@@ -141,12 +141,15 @@ impl BlockMap {
 
     /// The run that starts at `start` lies in the store, from `slot` on. It is joined with those that it follows there.
     pub(super) fn stored(&mut self, start: u64, slot: u64) {
-        let near = self.near(start);
-        if let (Some(group), Some(entry)) = (self.groups.get_mut(near.group), near.spot.before) {
-            debug_assert_eq!(entry.start(), near.at, "no run starts at {start}");
-            let stored = Entry::new(entry.start(), entry.len(), Place::Stored(slot));
-            group.set_before(&near.spot, stored);
-            group.join(&near.spot);
+        if let Some(group) = self.groups.get_mut(index(start / GROUP_BLOCKS)) {
+            group.stored(start % GROUP_BLOCKS, slot);
+        }
+    }
+
+    /// Joins the run that `block` is in with its neighbours, where they follow each other.
+    fn join(&mut self, block: u64) {
+        if let Some(group) = self.groups.get_mut(index(block / GROUP_BLOCKS)) {
+            group.join(block % GROUP_BLOCKS);
         }
     }
 

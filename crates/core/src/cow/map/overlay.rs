@@ -45,7 +45,7 @@ impl Overlay {
                 None => {
                     let run = one_run(at, near.gap().min(range.end() - at)).count;
                     self.map.insert(&near, 0, run, Place::Zero)?;
-                    self.join(at);
+                    self.map.join(at);
                     zeroed += run;
                     run
                 }
@@ -65,14 +65,14 @@ impl Overlay {
                 Some((Place::Zero, run)) => {
                     let run = run.min(left);
                     self.replace(&near, run, to)?;
-                    self.join(at);
+                    self.map.join(at);
                     run
                 }
                 Some((_, run)) => run,
                 None => {
                     let run = one_run(at, near.gap().min(left)).count;
                     self.map.insert(&near, 0, run, to)?;
-                    self.join(at);
+                    self.map.join(at);
                     run
                 }
             };
@@ -124,14 +124,6 @@ impl Overlay {
     fn set(&mut self, near: &Near, entry: Entry) {
         if let Some(group) = self.map.groups.get_mut(near.group) {
             group.set_before(&near.spot, entry);
-        }
-    }
-
-    /// Joins the run of block `at` with its neighbours.
-    fn join(&mut self, at: u64) {
-        let near = self.map.near(at);
-        if let Some(group) = self.map.groups.get_mut(near.group) {
-            group.join(&near.spot);
         }
     }
 
