@@ -115,9 +115,14 @@ impl Attachment {
         Err((bio, Some(&self.flight)))
     }
 
+    /// Whether the bio was shown to it already.
+    fn counts(&self, bio: &Bio) -> bool {
+        bio.is_counted() && bio.is_counted_in(&self.flight)
+    }
+
     /// Whether it is to be shown this bio.
     fn concerns(&self, bio: &Bio) -> bool {
-        !(bio.is_counted() && bio.is_counted_in(&self.flight)) && !self.filter.is_own(bio.origin())
+        !self.counts(bio) && !self.filter.is_own(bio.origin())
     }
 
     /// What becomes of a bio: it comes back, counted, or it is held.

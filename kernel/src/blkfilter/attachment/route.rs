@@ -53,6 +53,10 @@ fn pass_all(at: &Atomic, mut bio: Bio, sector: u64, sectors: u64, disk: Disk, co
         flight.finish();
     }
     if let Some(attachment) = of_disk(at, disk).next().filter(|a| a.state.load(Ordering::Relaxed) & CROWDED == 0) {
+        // One that was held, and is sent on.
+        if attachment.counts(&bio) {
+            return Answer::PASS;
+        }
         let Some(part) = attachment.extent.part(sector, sectors) else { return Answer::PASS };
         match attachment.usual(at, bio, part, PART) {
             Ok(answer) => return answer,
