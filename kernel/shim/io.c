@@ -103,6 +103,11 @@ struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u3
 
 bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off)
 {
+	if (!io->bio.bi_vcnt && io->bio.bi_max_vecs) {
+		/* Nothing there to merge it with. */
+		__bio_add_page(&io->bio, page, len, off);
+		return true;
+	}
 	return bio_add_page(&io->bio, page, len, off) == len;
 }
 
@@ -139,6 +144,12 @@ void bsk_io_submit_all(struct bsk_io *io, struct bsk_worker *w)
 {
 	struct blk_plug plug;
 
+	if (!io)
+		return;
+	if (!io->bio.bi_next) {
+		bsk_io_submit(io, w);
+		return;
+	}
 	blk_start_plug(&plug);
 	while (io) {
 		struct bio *next = io->bio.bi_next;

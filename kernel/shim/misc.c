@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/timekeeping.h>
@@ -13,6 +14,11 @@
 u64 bsk_ktime_ns(void)
 {
 	return ktime_get_ns();
+}
+
+u64 bsk_tick_ns(void)
+{
+	return get_jiffies_64() * TICK_NSEC;
 }
 
 u64 bsk_real_ns(void)

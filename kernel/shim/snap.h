@@ -36,6 +36,7 @@ void bsk_synchronize_rcu(void);				/* P */
 
 /* misc.c */
 u64 bsk_ktime_ns(void);					/* A */
+u64 bsk_tick_ns(void);					/* A */
 u64 bsk_real_ns(void);					/* A */
 void bsk_msleep(u32 ms);					/* P */
 void bsk_uuid(u8 out[16]);				/* A */

@@ -68,6 +68,7 @@ unsafe extern "C" {
 
     // misc.c
     pub(crate) fn bsk_ktime_ns() -> u64;
+    pub(crate) fn bsk_tick_ns() -> u64;
     pub(crate) fn bsk_real_ns() -> u64;
     pub(crate) fn bsk_msleep(ms: u32);
     pub(crate) fn bsk_uuid(out: *mut u8);

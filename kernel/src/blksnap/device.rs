@@ -118,12 +118,16 @@ impl Device {
 
     #[inline(never)]
     fn copy_on_write(&self, at: &Atomic, layer: &Layer, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
-        if bio.op() != Op::Discard {
-            self.mark(at, sector, sectors);
-            return layer.check(at, bio, sector, sectors);
-        }
         // A discard that is held will be dropped, and changes nothing.
-        layer.check(at, bio, sector, sectors).inspect(|_| self.mark(at, sector, sectors))
+        let discard = bio.op() == Op::Discard;
+        if !discard {
+            self.mark(at, sector, sectors);
+        }
+        let bio = layer.check(at, bio, sector, sectors)?;
+        if discard {
+            self.mark(at, sector, sectors);
+        }
+        Some(bio)
     }
 
     /// Its snapshots' chain, which may have failed.

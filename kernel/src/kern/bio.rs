@@ -152,6 +152,11 @@ impl BioList {
         }
         self.last = raw;
     }
+
+    #[cold]
+    fn end(&mut self) {
+        self.for_each(drop);
+    }
 }
 
 impl Default for BioList {
@@ -177,7 +182,10 @@ impl Iterator for BioList {
 }
 
 impl Drop for BioList {
+    #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        if !self.is_empty() {
+            self.end();
+        }
     }
 }

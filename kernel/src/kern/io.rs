@@ -50,9 +50,28 @@ pub struct Tag(pub u64, pub u64);
 pub struct Io(NonNull<c_void>);
 
 impl Io {
-    /// Reads or writes the first `bytes` bytes of `pages`, from `sector` of the device. With `wait` it sleeps until there is memory for
-    /// it, else `ENOMEM`. At most 256 pages, and they must stay untouched
-    /// until the completion: the caller keeps them.
+    /// A read or write of `bytes` bytes from `sector` of the device, to which pages are to be [added](Io::add): as many as the bytes take,
+    /// at most 256. With `wait` it sleeps until there is memory for it, else `ENOMEM`.
+    pub fn new(pool: &Pool, device: &BlockDevice, write: bool, sector: u64, bytes: u64, wait: bool) -> Result<Io> {
+        let n = bytes.div_ceil(u64::from(PAGE_SIZE)) as u32;
+        // SAFETY: pool and device are live; process context.
+        let raw = unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n, wait) };
+        NonNull::new(raw).map(Io).ok_or(Errno::ENOMEM)
+    }
+
+    /// Adds the first `len` bytes of a page, which must stay untouched until the completion: the caller keeps it. `EINVAL`: it is one too
+    /// many.
+    #[inline]
+    pub fn add(&mut self, page: &Page, len: u32) -> Result {
+        // SAFETY: the io is ours and not sent; the page is live.
+        if unsafe { sys::bsk_io_add_page(self.0.as_ptr(), page.raw(), len, 0) } {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    /// One of the first `bytes` bytes of all these pages, in their order.
     pub fn pages<'a>(
         pool: &Pool,
         device: &BlockDevice,
@@ -60,21 +79,14 @@ impl Io {
         sector: u64,
         bytes: u64,
         wait: bool,
-        pages: impl ExactSizeIterator<Item = &'a Page>,
+        pages: impl Iterator<Item = &'a Page>,
     ) -> Result<Io> {
-        let n = pages.len() as u32;
+        let mut io = Io::new(pool, device, write, sector, bytes, wait)?;
         let mut left = bytes;
-        // SAFETY: pool and device are live; process context.
-        let raw = NonNull::new(unsafe { sys::bsk_io_new(pool.0.as_ptr(), device.raw(), write, sector, n, wait) })
-            .ok_or(Errno::ENOMEM)?;
-        let io = Io(raw);
         for page in pages {
-            let len = left.min(u64::from(PAGE_SIZE)) as u32;
-            left -= u64::from(len);
-            // SAFETY: the io is ours and not sent; the page is live.
-            if !unsafe { sys::bsk_io_add_page(raw.as_ptr(), page.raw(), len, 0) } {
-                return Err(Errno::EINVAL);
-            }
+            let len = left.min(u64::from(PAGE_SIZE));
+            left -= len;
+            io.add(page, len as u32)?;
         }
         Ok(io)
     }
@@ -164,6 +176,17 @@ impl IoList {
     }
 }
 
+impl IoList {
+    #[cold]
+    fn free(&mut self) {
+        while let Some(raw) = NonNull::new(self.first) {
+            // SAFETY: the list owns its members, which were never sent.
+            self.first = unsafe { sys::bsk_io_linked(raw.as_ptr()) };
+            drop(Io(raw));
+        }
+    }
+}
+
 impl Default for IoList {
     fn default() -> Self {
         IoList::new()
@@ -171,11 +194,10 @@ impl Default for IoList {
 }
 
 impl Drop for IoList {
+    #[inline]
     fn drop(&mut self) {
-        while let Some(raw) = NonNull::new(self.first) {
-            // SAFETY: the list owns its members, which were never sent.
-            self.first = unsafe { sys::bsk_io_linked(raw.as_ptr()) };
-            drop(Io(raw));
+        if !self.is_empty() {
+            self.free();
         }
     }
 }

@@ -10,6 +10,12 @@ pub fn monotonic_ns() -> u64 {
     unsafe { sys::bsk_ktime_ns() }
 }
 
+/// Nanoseconds of the clock of the timer tick: of no meaning by themselves, as coarse as the tick (1 to 10 ms), and cheap. Atomic.
+pub fn tick_ns() -> u64 {
+    // SAFETY: callable from any context.
+    unsafe { sys::bsk_tick_ns() }
+}
+
 /// Nanoseconds since 1970. Atomic.
 pub fn real_ns() -> u64 {
     // SAFETY: callable from any context.

@@ -115,10 +115,4 @@ impl<'a> Iterator for Row<'a> {
         self.at = self.frames.next.get(at).copied().unwrap_or(NONE);
         self.frames.pages.get(at)
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
-    }
 }
-
-impl ExactSizeIterator for Row<'_> {}

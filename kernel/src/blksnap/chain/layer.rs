@@ -53,6 +53,7 @@ impl Layer {
     }
 
     /// A write of `sectors` sectors from `sector` of the device: gives it back to pass, or keeps it. Atomic.
+    #[inline(always)]
     pub(crate) fn check(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
         if self.saved.covers(BlockRange::of_sectors(sector, sectors)) {
             return Some(bio);

@@ -26,6 +26,7 @@ mod frames;
 mod here;
 mod images;
 mod layer;
+mod place;
 mod round;
 mod run;
 mod slots;
@@ -138,6 +139,8 @@ pub(crate) struct Chain {
     state: Mutex<State>,
     jobs: Mutex<Vec<slow::Job>>,
     finished: Mutex<Vec<slow::Finished>>,
+    /// Something was put into `finished`.
+    reported: AtomicBool,
     /// 0, or the errno of the failure.
     failure: AtomicI32,
     /// The failure was told to the log and the events.
@@ -188,6 +191,7 @@ impl Chain {
             state: Mutex::new(Class::Cow, state)?,
             jobs: Mutex::new(Class::Jobs, reserved(limits.stores_in_flight)?)?,
             finished: Mutex::new(Class::Jobs, reserved(limits.stores_in_flight)?)?,
+            reported: AtomicBool::new(false),
             failure: AtomicI32::new(0),
             told: AtomicBool::new(false),
             outstanding: AtomicU32::new(0),

@@ -7,22 +7,18 @@
 
 use core::sync::atomic::Ordering;
 
-use blksnap_core::cow::{Action, BatchId, CopyId};
+use blksnap_core::cow::{Action, CopyId};
 use blksnap_core::{BlockRange, BLOCK_SECTORS};
 use kern::bio::BioList;
 use kern::errno::{Errno, Result};
 use kern::io::{Io, IoList, Tag};
-use kern::page::Page;
 use kern::trace;
 use kern::vec::TryPush;
 use kern::worker::List;
 
 use super::here::Whose;
 use super::run::READ;
-use super::slow::Job;
-use super::{errno, Chain, Owner, State, Storing, Token, Waiting};
-use crate::events::What;
-use crate::store::{Backend, Got};
+use super::{errno, Chain, Owner, State, Token, Waiting};
 
 /// What is to be done after the lock.
 #[derive(Default)]
@@ -33,20 +29,10 @@ pub(super) struct Out {
     pub(super) drop: BioList,
     reads: IoList,
     /// The slow worker has something to do.
-    slow: bool,
+    pub(super) slow: bool,
     /// Something was done already.
-    any: bool,
+    pub(super) any: bool,
     error: Option<Errno>,
-}
-
-/// What became of a store.
-enum Placed {
-    /// The storage has to grow.
-    Not,
-    /// The slow worker has it.
-    Sent,
-    /// It is where it should be.
-    Done,
 }
 
 impl State {
@@ -57,19 +43,6 @@ impl State {
             self.engine.store_now();
         }
         any
-    }
-
-    /// A store in memory, if there are pages to be had without waiting. Whether there were.
-    fn keep_at_once(&mut self, batch: BatchId, blocks: u32) -> Result<bool> {
-        let mut fresh = core::mem::take(&mut self.fresh);
-        Page::fill(&mut fresh, blocks as usize, false);
-        let there = fresh.len() >= blocks as usize;
-        let kept = if there { self.keep(batch, &mut fresh) } else { Ok(()) };
-        self.fresh = fresh;
-        if there {
-            self.stored(batch, kept)?;
-        }
-        Ok(there)
     }
 }
 
@@ -97,6 +70,7 @@ impl Chain {
     }
 
     /// What the engine wants at the moment.
+    #[inline(always)]
     pub(super) fn collect(&self, state: &mut State, out: &mut Out) {
         loop {
             self.actions(state, out);
@@ -104,7 +78,8 @@ impl Chain {
                 return;
             }
             self.retry_reads(state, out);
-            if !self.place_stores(state, out) && !state.hurry() {
+            let ended = !state.waiting.is_empty() && self.place_stores(state, out);
+            if !ended && !state.hurry() {
                 return;
             }
         }
@@ -179,98 +154,29 @@ impl Chain {
         }
     }
 
-    /// Stores that have no slots yet. Whether one has ended, so that the engine may want more.
-    fn place_stores(&self, state: &mut State, out: &mut Out) -> bool {
-        let (mut at, mut ended) = (0, false);
-        while let Some(&waiting) = state.waiting.get(at) {
-            let placed = self.place(state, waiting);
-            match placed {
-                Ok(Placed::Not) => {
-                    at += 1;
-                    continue;
-                }
-                Ok(Placed::Sent) => out.slow = true,
-                Ok(Placed::Done) => ended = true,
-                Err(e) => {
-                    self.note(state, out, Err(e));
-                    return false;
-                }
-            }
-            state.waiting.swap_remove(at);
-            out.any = true;
-        }
-        ended
-    }
-
-    /// Finds room for a store: with the snapshot that it is of, or else with another one that is alive.
-    fn place(&self, state: &mut State, waiting: Waiting) -> Result<Placed> {
-        let Waiting { batch, epoch, blocks } = waiting;
-        let first = state.live.iter().filter(|live| live.epoch == epoch);
-        for live in first.chain(state.live.iter().rev().filter(|live| live.epoch != epoch)) {
-            // A second try when the slots were not in one segment.
-            for _ in 0..2 {
-                match live.stores.allocate(blocks) {
-                    Got::At(store, slot) => {
-                        let Some(named) = state.slots.name(Owner::Copies(epoch), &store, slot, u64::from(blocks))? else {
-                            continue;
-                        };
-                        if let Some(storing) = state.storing.get_mut(batch.0 as usize) {
-                            *storing = Storing { slot: named, left: 1 };
-                        }
-                        trace::store(self.device.number(), u64::from(blocks) * BLOCK_SECTORS);
-                        let job = match store.backend() {
-                            Backend::Memory(_) => {
-                                if state.keep_at_once(batch, blocks)? {
-                                    return Ok(Placed::Done);
-                                }
-                                Job::Pages { batch, count: blocks }
-                            }
-                            _ => {
-                                let mut pages = super::reserved(blocks)?;
-                                for (copy, _) in state.engine.batch(batch) {
-                                    for page in state.frames.of(copy) {
-                                        pages.try_push(page.share()).map_err(|_| Errno::ENOMEM)?;
-                                    }
-                                }
-                                Job::Store { batch, store, slot, pages }
-                            }
-                        };
-                        return self.send(job).map(|()| Placed::Sent);
-                    }
-                    // Those of others are for what has no room of its own.
-                    Got::Later(_) => return Ok(Placed::Not),
-                    Got::Full => break,
-                }
-            }
-        }
-        for live in &state.live {
-            live.events.push(What::NoSpace { sectors: u64::from(blocks) * BLOCK_SECTORS });
-        }
-        Err(Errno::ENOSPC)
-    }
-
     /// Carries out what was collected. May sleep as any submission.
-    pub(super) fn carry_out(&self, out: Out, mut whose: Whose<'_>) {
+    #[inline(always)]
+    pub(super) fn carry_out(&self, mut out: Out, mut whose: Whose<'_>) {
         if let Some(error) = out.error {
             self.fail(error);
         }
         // First what others wait for: the submission of a write may sleep for its own control group.
         if !out.reads.is_empty() {
-            out.reads.submit(&self.worker);
+            core::mem::take(&mut out.reads).submit(&self.worker);
         }
-        for bio in out.drop {
+        if out.slow {
+            self.slow.kick();
+        }
+        for bio in &mut out.drop {
             bio.end(Ok(()));
         }
-        for bio in out.pass {
+        for bio in &mut out.pass {
             if !whose.sends(&bio) {
                 self.worker.put(List::RELEASED, bio);
                 continue;
             }
             trace::resubmit(&bio);
             self.attachment.submit(bio);
-        }
-        if out.slow {
-            self.slow.kick();
         }
     }
 

@@ -50,12 +50,11 @@ impl Chain {
     /// The writes `held`, everything else that came in, and what the engine wants then.
     pub(super) fn round(&self, mut state: MutexGuard<'_, State>, held: &mut dyn Iterator<Item = Bio>, whose: Whose<'_>) {
         let done = self.worker.done();
-        let finished = core::mem::take(&mut *self.finished.lock());
         let mut out = Out::default();
         if let Whose::All = whose {
             self.worker.take(List::RELEASED).for_each(|bio| out.pass.push(bio));
         }
-        let mut ended = finished.len() as u32;
+        let mut ended = 0;
         let watch = {
             let state = &mut *state;
             state.tick();
@@ -64,9 +63,8 @@ impl Chain {
                 let result = state.completion(&io);
                 self.note(state, &mut out, result);
             }
-            for job in finished {
-                let result = state.job(job);
-                self.note(state, &mut out, result);
+            if self.reported.load(Ordering::SeqCst) {
+                ended += self.jobs_done(state, &mut out);
             }
             for bio in held {
                 self.hold(state, bio, &mut out);
@@ -80,12 +78,26 @@ impl Chain {
         drop(state);
         self.watching.store(watch.is_some(), Ordering::Relaxed);
         self.leave(ended);
-        self.carry_out(out, whose);
+        // What sends a write may sleep for long.
         match watch {
             Some(Watch::Late) if self.failure().is_none() => self.fail(Errno::ETIMEDOUT),
             Some(Watch::In(ms)) => self.worker.kick_in(ms),
             _ => {}
         }
+        self.carry_out(out, whose);
+    }
+
+    /// What the slow worker has done, which is seldom anything: how many jobs.
+    #[cold]
+    fn jobs_done(&self, state: &mut State, out: &mut Out) -> u32 {
+        self.reported.store(false, Ordering::SeqCst);
+        let finished = core::mem::take(&mut *self.finished.lock());
+        let count = finished.len() as u32;
+        for job in finished {
+            let result = state.job(job);
+            self.note(state, out, result);
+        }
+        count
     }
 
     /// A write that the filter held.

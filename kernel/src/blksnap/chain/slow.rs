@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use blksnap_core::cow::BatchId;
 use kern::errno::{Errno, Result};
-use kern::io::{Io, Tag};
+use kern::io::{Io, IoList, Tag};
 use kern::page::Page;
 use kern::vec::TryPush;
 use kern::worker::Work;
@@ -27,6 +27,8 @@ pub(super) enum Job {
     Pages { batch: BatchId, count: u32 },
     /// Copies to a storage's slots, from `slot` on.
     Store { batch: BatchId, store: Arc<Store>, slot: u64, pages: Vec<Page> },
+    /// The same, when it lies in one piece and there was memory for it.
+    Send { store: Arc<Store>, io: IoList },
 }
 
 /// What came of a job that was done here; others complete as I/O.
@@ -56,6 +58,11 @@ impl Chain {
                     return Some(Finished::Store { batch, result: file.write(slot * SLOT, &pages) });
                 }
                 self.write(batch, &store, slot, &pages)
+            }
+            Job::Send { store, io } => {
+                io.submit(&self.worker);
+                drop(store);
+                None
             }
         }
     }
@@ -132,6 +139,8 @@ impl Work<1> for Chain {
                     self.fail(Errno::ENOMEM);
                     self.leave(1);
                 }
+                // Before the kick, whose round looks for it.
+                self.reported.store(true, Ordering::SeqCst);
                 self.kick();
             }
         });

@@ -2,10 +2,10 @@
 
 //! When the fast worker comes by itself: for memory, for a storage that grows, for copies that lingered, for writers held too long.
 //!
-//! The clock is read once a round. A timer is dear, so it is set only when none is set that comes early enough; one that comes before
-//! its time finds out, and is set again.
+//! The clock is that of the timer tick, as timers are, and read once a round. A timer is dear, so it is set only when none is set that comes
+//! early enough; one that comes before its time finds out, and is set again.
 
-use kern::misc::{monotonic_ns, param, Param};
+use kern::misc::{param, tick_ns, Param};
 
 use super::State;
 
@@ -18,7 +18,7 @@ const LINGER_MS: u64 = 5;
 
 const MS: u64 = 1_000_000;
 
-/// All in nanoseconds of the monotonic clock.
+/// All in nanoseconds of the clock of the timer tick.
 pub(super) struct Times {
     /// When the round began.
     now: u64,
@@ -42,7 +42,7 @@ pub(super) enum Watch {
 
 impl Times {
     pub(super) fn new() -> Times {
-        let now = monotonic_ns();
+        let now = tick_ns();
         Times { now, progress: now, timer: 0, linger: 0 }
     }
 }
@@ -50,7 +50,7 @@ impl Times {
 impl State {
     /// A round begins. What has lingered for long enough is stored in it.
     pub(super) fn tick(&mut self) {
-        self.times.now = monotonic_ns();
+        self.times.now = tick_ns();
         if self.times.linger > 0 && self.times.linger <= self.times.now {
             self.engine.store_now();
         }
@@ -85,11 +85,13 @@ impl State {
         } else {
             return None;
         };
-        let limit = u64::from(param(Param::StoreTimeout).max(1)) * 1000 * MS;
-        if self.held > 0 && now.saturating_sub(self.times.progress) > limit {
+        let stands = now.saturating_sub(self.times.progress);
+        // A look at the parameter is for those who have waited for its smallest value.
+        if self.held > 0 && stands > 1000 * MS && stands > u64::from(param(Param::StoreTimeout).max(1)) * 1000 * MS {
             return Some(Watch::Late);
         }
-        if self.times.timer <= due && set() {
+        // One whose time has not come by far is still to come.
+        if self.times.timer <= due && (self.times.timer > now + MS || set()) {
             return Some(Watch::Soon);
         }
         self.times.timer = due;
