@@ -17,6 +17,7 @@ const CONSUMERS: &str = "core/src/cbt/consumers.rs";
 const RANKS: &str = "core/src/cbt/ranks.rs";
 const SAVED: &str = "core/src/cow/saved.rs";
 const ENTRY: &str = "core/src/cow/map/entry.rs";
+const GROUP: &str = "core/src/cow/map/group.rs";
 const ENGINE: &str = "core/src/cow/engine/mod.rs";
 const PLAN: &str = "core/src/cow/engine/plan.rs";
 const EVENTS: &str = "core/src/cow/engine/events.rs";
@@ -674,6 +675,34 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             WORK,
             "                chain.stores += 1;\n",
             "                chain.stores += 1;\n                let gone: Vec<_> = chain.engine.batch(batch).map(|(copy, _)| copy).collect();\n                for copy in gone {\n                    chain.pages.insert(copy, Vec::new());\n                }\n",
+        )],
+    ),
+    mutant(
+        "what is next: a quick look does not see writes to images",
+        &[(EVENTS, "!= u32::MAX || self.images.any();", "!= u32::MAX;")],
+    ),
+    mutant(
+        "what is next: a quick look does not see epochs that nobody needs",
+        &[(
+            EVENTS,
+            "if !queued && !self.resume && self.below.is_empty()",
+            "if !queued && !self.resume",
+        )],
+    ),
+    mutant(
+        "what is next: a quick look does not see writes that may go",
+        &[(
+            EVENTS,
+            "self.copies.heads() & self.held.head() != u32::MAX",
+            "self.copies.heads() != u32::MAX",
+        )],
+    ),
+    mutant(
+        "of two runs that are joined the wrong one goes",
+        &[(
+            GROUP,
+            "self.entries.remove(second);",
+            "self.entries.remove(first);",
         )],
     ),
 ];
