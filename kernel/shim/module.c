@@ -68,5 +68,8 @@ MODULE_DESCRIPTION("Snapshots and changed block tracking of live block devices")
 #ifdef BSK_MODULE_blkfilter_rust
 MODULE_DESCRIPTION("Example of a block layer filter in Rust");
 #endif
+#ifdef BSK_MODULE_seeded_faults
+MODULE_DESCRIPTION("Faults that a debug kernel has to report");
+#endif
 MODULE_LICENSE("GPL");
 MODULE_VERSION("0.1.0");

@@ -28,10 +28,10 @@ same() { [ "$1" = "$2" ] || fail "${3:-value}: $1, expected $2"; }
 
 # within SECONDS COMMAND…: waits until the command succeeds; on a slow kernel $SLOWER times as long.
 within() {
-    local end=$((SECONDS + $1 * ${SLOWER:-1} + 1)) && shift
+    local end=$((SECONDS + $1 * ${SLOWER:-1} + 1)) pause=$((50 * ${SLOWER:-1})) && shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $end ] || fail "not in time: $*"
-        sleep 0.05
+        sleep ${pause}e-3
     done
 }
 
@@ -85,7 +85,7 @@ uncached() {
 load() {
     local device=$1 journal=$2
     shift 2
-    stamp load "$(node "$device")" --direct --journal "$journal" --seconds $((60 * ${SLOWER:-1})) --stop $W/stop --pause 1500 "$@" >>$W/load.log 2>&1 &
+    stamp load "$(node "$device")" --direct --journal "$journal" --seconds $((60 * ${SLOWER:-1})) --stop $W/stop --pause $((1500 * ${SLOWER:-1})) "$@" >>$W/load.log 2>&1 &
     LOADS+=($!)
 }
 

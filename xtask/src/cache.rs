@@ -40,6 +40,13 @@ pub(crate) fn lock() -> Result<Lock> {
     lock_of(&dir()?)
 }
 
+/// Takes the lock of one kind of entry, beside which the rest of the cache may change. Who wants both takes this one first.
+pub(crate) fn lock_for(name: &str) -> Result<Lock> {
+    let folder = dir()?.join(format!("{name}.lock"));
+    fs::create_dir_all(&folder)?;
+    lock_of(&folder)
+}
+
 /// Takes the lock of a folder that is there.
 pub(crate) fn lock_of(folder: &Path) -> Result<Lock> {
     let file = File::create(folder.join("lock"))?;

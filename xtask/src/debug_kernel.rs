@@ -12,8 +12,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::{Apt, Mirrors};
-use crate::setup::Setup;
+use crate::apt::{self, Apt, Mirrors};
+use crate::setup::{self, Setup};
 use crate::tools::{self, Kernel, Tree};
 use crate::{cache, guest, sh};
 
@@ -64,7 +64,8 @@ fn ensure(setup: &Setup) -> Result<Kernel> {
     ]);
     let dir = cache::entry("debug-kernel", &key)?;
     if !dir.is_dir() {
-        let _lock = cache::lock()?;
+        // A lock of its own: it takes minutes, and who wants the rest of the cache need not wait.
+        let _lock = cache::lock_for("debug-kernel")?;
         cache::ensure("debug-kernel", &key, |new| make(setup, new))?;
     }
     let release = fs::read_to_string(dir.join("release"))?.trim().to_owned();
@@ -77,10 +78,14 @@ fn ensure(setup: &Setup) -> Result<Kernel> {
 
 fn make(setup: &Setup, new: &Path) -> Result<()> {
     let log = |name: &str| -> Result<_> { Ok(cache::dir()?.join("log").join(name)) };
+    // The set-up has done both before on the machine that made the cache, which need not be this one.
+    apt::host_packages(setup::HOST)?;
     let mirrors = Mirrors::of_this_machine()?;
     sh::say("fetching the debug kernel's source");
-    let apt = Apt::update(&mirrors)?;
-    let package = apt.download(SOURCE)?;
+    let package = {
+        let _lock = cache::lock()?;
+        Apt::update(&mirrors)?.download(SOURCE)?
+    };
     fs::create_dir_all(new)?;
     sh::run(
         std::process::Command::new("dpkg-deb")

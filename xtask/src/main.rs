@@ -14,6 +14,7 @@ mod hunt_command;
 mod klog;
 mod modules;
 mod programs;
+mod seeded_faults;
 mod setup;
 mod sh;
 mod test_command;

@@ -43,15 +43,17 @@ fn build_one(setup: &Setup, kernel: &Kernel, sources: &str) -> Result<()> {
     fs::create_dir_all(&out)?;
     let _lock = cache::lock_of(&out)?;
     let stamp = out.join("fingerprint");
-    let built = [
+    let mut wanted = vec![
         "blkfilter.ko",
         "blksnap.ko",
         "blkfilter_sample.ko",
         "blkfilter_rival.ko",
         "blkfilter_rust.ko",
-    ]
-    .iter()
-    .all(|m| out.join(m).is_file());
+    ];
+    if kernel.built.is_some() {
+        wanted.push("seeded_faults.ko");
+    }
+    let built = wanted.iter().all(|m| out.join(m).is_file());
     if built && fs::read_to_string(&stamp).is_ok_and(|old| old == sources) {
         return Ok(());
     }

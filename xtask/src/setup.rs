@@ -12,7 +12,7 @@ use crate::tools::{self, Kernel, Tree};
 use crate::{cache, sh};
 
 /// Host packages: what tells that one is there (a program or a path), and its name.
-const HOST: &[(&str, &str)] = &[
+pub(crate) const HOST: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     (
         "/usr/share/keyrings/debian-archive-keyring.gpg",
