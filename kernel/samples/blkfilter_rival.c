@@ -1,40 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Not an example: another user of the function that blkfilter.ko hooks, for the tests. With `modify` set it registers as a live
- * patch does (IPMODIFY), which nobody else may do beside; else as a tracer. It changes nothing, and counts the calls that it sees
- * in the parameter `calls`.
+ * Not an example: another user of a function that blkfilter.ko hooks, for the tests. With `modify` set it registers as a live
+ * patch does (IPMODIFY), with `direct` as a BPF program at `fentry` does: nobody else may do these beside. Else as a tracer, which
+ * counts the calls that it sees in the parameter `calls`. It changes nothing.
  */
 #include <linux/atomic.h>
 #include <linux/ftrace.h>
+#include <linux/linkage.h>
 #include <linux/module.h>
 #include <linux/string.h>
+#include <linux/version.h>
+#include <asm/ibt.h>
 
 static bool modify;
 module_param(modify, bool, 0444);
 MODULE_PARM_DESC(modify, "register as a live patch does");
+static bool direct;
+module_param(direct, bool, 0444);
+MODULE_PARM_DESC(direct, "register as a BPF program does");
+static char *function = "submit_bio_noacct";
+module_param(function, charp, 0444);
+MODULE_PARM_DESC(function, "the function");
 static unsigned long calls;
 module_param(calls, ulong, 0444);
 MODULE_PARM_DESC(calls, "calls seen");
-
-static unsigned char function[] = "submit_bio_noacct";
 
 static void notrace rival_call(unsigned long ip, unsigned long parent, struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	WRITE_ONCE(calls, calls + 1);
 }
 
-static struct ftrace_ops rival_ops = { .func = rival_call };
+void rival_direct(void);
+asm(".pushsection .text, \"ax\", @progbits\n"
+    ".type rival_direct, @function\n"
+    ".globl rival_direct\n"
+    ".balign 16\n"
+    "rival_direct:\n"
+    ASM_ENDBR
+    ASM_RET
+    ".size rival_direct, .-rival_direct\n"
+    ".popsection\n");
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define register_ftrace_direct			register_ftrace_direct_multi
+#define unregister_ftrace_direct(ops, addr, free)	unregister_ftrace_direct_multi(ops, addr)
+#endif
+
+static struct ftrace_ops rival_ops;
 
 static int __init rival_init(void)
 {
 	int ret;
 
+	if (!direct)
+		rival_ops.func = rival_call;
 	if (modify)
 		rival_ops.flags |= FTRACE_OPS_FL_IPMODIFY;
-	ret = ftrace_set_filter(&rival_ops, function, strlen(function), 1);
+	ret = ftrace_set_filter(&rival_ops, (unsigned char *)function, strlen(function), 1);
 	if (ret)
 		return ret;
-	ret = register_ftrace_function(&rival_ops);
+	if (direct)
+		ret = register_ftrace_direct(&rival_ops, (unsigned long)rival_direct);
+	else
+		ret = register_ftrace_function(&rival_ops);
 	if (ret)
 		ftrace_free_filter(&rival_ops);
 	return ret;
@@ -42,7 +70,10 @@ static int __init rival_init(void)
 
 static void __exit rival_exit(void)
 {
-	unregister_ftrace_function(&rival_ops);
+	if (direct)
+		unregister_ftrace_direct(&rival_ops, (unsigned long)rival_direct, false);
+	else
+		unregister_ftrace_function(&rival_ops);
 	ftrace_free_filter(&rival_ops);
 }
 

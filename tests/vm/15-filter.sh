@@ -132,14 +132,21 @@ t_filter_leg_by_a_partition() {
     snapc attach $A
 }
 
-# A live patch of the same function, or anything like it: a clear no, whoever comes second.
+# A live patch of one of the same functions, a BPF program at the entry of one: a clear no, whoever comes second.
 t_load_filter_rival() { # long
-    modprobe blkfilter_rival modify=1
-    ! modprobe blkfilter 2>$W/error || fail "loaded beside an IPMODIFY user"
-    dmesg | tail -n 5 | grep -q 'cannot hook submit_bio_noacct' || fail "the log does not say why"
-    rmmod blkfilter_rival
+    local rival rivals=("modify=1 function=submit_bio_noacct" "direct=1 function=submit_bio_noacct_nocheck")
+    for rival in "${rivals[@]}"; do
+        # shellcheck disable=SC2086 # two words
+        modprobe blkfilter_rival $rival
+        ! modprobe blkfilter 2>$W/error || fail "loaded beside a rival: $rival"
+        dmesg | tail -n 5 | grep -q "cannot hook ${rival#*function=}:" || fail "the log does not say why: $rival"
+        rmmod blkfilter_rival
+    done
     modprobe blkfilter
-    ! modprobe blkfilter_rival modify=1 2>$W/error || fail "an IPMODIFY user was let on"
+    for rival in "${rivals[@]}"; do
+        # shellcheck disable=SC2086 # two words
+        ! modprobe blkfilter_rival $rival 2>$W/error || fail "a rival was let on: $rival"
+    done
     rmmod blkfilter
 }
 
