@@ -87,8 +87,7 @@ static long transfer(struct file *f, bool write, u64 pos, struct bio_vec *bv, u3
 		} else {
 			done = f->f_op->read_iter(&kiocb, &iter);
 		}
-		if (done == -EINTR || done == -EAGAIN)
-			continue;
+		/* Also EINTR and EAGAIN: nobody has asked not to wait, and some file system might say so for ever. */
 		if (done < 0)
 			return done;
 		if (!done)
