@@ -65,12 +65,11 @@ static void write_page(__u64 at, __u8 value)
 	SAME(call(__NR_write, writer, (long)page, sizeof(page)), sizeof(page));
 }
 
-/* Twice what a storage of 1 MiB holds. */
-static void overflow(__u8 value)
+static void write_much(__u64 at, long bytes, __u8 value)
 {
 	memset(much, value, sizeof(much));
-	OK(call(__NR_lseek, writer, 0, 0));
-	SAME(call(__NR_write, writer, (long)much, sizeof(much)), sizeof(much));
+	SAME(call(__NR_lseek, writer, at, 0), at);
+	SAME(call(__NR_write, writer, (long)much, bytes), bytes);
 }
 
 /* The first byte of a page of an image, or a negative errno. */

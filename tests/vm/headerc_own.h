@@ -228,20 +228,24 @@ static void own_bound(void)
 {
 	static struct blksnap_snapshot_event event;
 	struct blksnap_event_low_space *low = (void *)event.data;
-	struct blksnap_snapshot_open wish = { .flags = BLKSNAP_OPEN_BOUND, .store_kind = BLKSNAP_STORE_MEMORY, .limit = 1 << 20 };
+	struct blksnap_snapshot_open wish = { .flags = BLKSNAP_OPEN_BOUND, .store_kind = BLKSNAP_STORE_MEMORY, .limit = 4 << 20 };
 	struct pollfd ready;
 
 	added(opened(&wish));
 	taken(wish.id);
 	ready = (struct pollfd){ .fd = control, .events = POLLIN };
 	OK(call(__NR_poll, (long)&ready, 1, 0));
-	overflow(5);
+	/* Less than an eighth of the storage is left then; and so that what is copied beside has room. */
+	write_much(0, 1800 << 10, 5);
+	write_much(4 << 20, 1800 << 10, 5);
 	SAME(call(__NR_poll, (long)&ready, 1, 60000), 1);
 	SAME(ready.revents, POLLIN);
 	memcpy(event.id, wish.id, 16);
 	OK(control_ioctl(IOCTL_BLKSNAP_SNAPSHOT_WAIT_EVENT, &event));
 	SAME(event.code, BLKSNAP_EVENT_CODE_LOW_SPACE);
-	TRUE(low->limit == 1 << 20 && low->used && low->used <= low->limit);
+	TRUE(low->limit == 4 << 20 && low->used && low->used <= low->limit);
+	write_much(8 << 20, 2 << 20, 5);
+	write_much(12 << 20, 2 << 20, 5);
 	upstream_events(wish.id);
 	OK(call(__NR_poll, (long)&ready, 1, 0));
 	SAME(snapshots(), 1);

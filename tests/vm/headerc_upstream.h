@@ -134,7 +134,8 @@ static void upstream_snapshot(void)
 	OK(image.error_code);
 	write_page(0, 1);
 	SAME(image_byte(image.image, 0), 0);
-	overflow(2);
+	/* Twice what the storage holds. */
+	write_much(0, 2 << 20, 2);
 	upstream_events(made.id);
 	OK(ctl(BLKFILTER_CTL_BLKSNAP_SNAPSHOTINFO, &image, sizeof(image)));
 	SAME(image.error_code, -ENOSPC);
