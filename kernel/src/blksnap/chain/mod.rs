@@ -104,6 +104,8 @@ struct State {
     newest: Option<Arc<Layer>>,
     /// Oldest first.
     live: Vec<Live>,
+    /// What copies are read from; gone when closed.
+    origin: Option<Arc<Open>>,
     frames: Frames,
     tokens: Slab<Token>,
     /// Of these, writes to the origin.
@@ -133,7 +135,7 @@ pub(crate) struct Chain {
     slow: Worker<Chain, 1>,
     device: Arc<Device>,
     attachment: Attachment,
-    /// Gone when closed.
+    /// For images; gone when closed.
     origin: RcuArc<Open>,
     sectors: u64,
     state: Mutex<State>,
@@ -171,6 +173,7 @@ impl Chain {
             engine: Engine::new(sectors.div_ceil(BLOCK_SECTORS), limits).map_err(|_| Errno::ENOMEM)?,
             newest: None,
             live: Vec::new(),
+            origin: None,
             frames: Frames::new(pool_blocks)?,
             tokens: Slab::new(),
             held: 0,
@@ -203,7 +206,9 @@ impl Chain {
             pool: Pool::new(64)?,
             tracking,
         })?;
-        chain.origin.replace(Some(kern::alloc::try_arc(origin)?));
+        let origin = kern::alloc::try_arc(origin)?;
+        chain.state.lock().origin = Some(origin.clone());
+        chain.origin.replace(Some(origin));
         chain.worker.start(&chain);
         chain.slow.start(&chain);
         Ok(chain)

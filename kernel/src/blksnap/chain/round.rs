@@ -125,9 +125,8 @@ impl Chain {
     fn read(&self, state: &mut State, copy: CopyId, range: BlockRange, out: &mut Out) {
         let sector = range.start * BLOCK_SECTORS;
         let bytes = (range.count * BLOCK_SECTORS).min(self.sectors.saturating_sub(sector)) * 512;
-        let built = self.origin.with(|origin| {
-            origin.map(|origin| Io::pages(&self.pool, origin, false, sector, bytes, false, state.frames.of(copy)))
-        });
+        let pages = state.frames.of(copy);
+        let built = state.origin.as_ref().map(|origin| Io::pages(&self.pool, origin, false, sector, bytes, false, pages));
         match built {
             Some(Ok(io)) => {
                 self.outstanding.fetch_add(1, Ordering::AcqRel);

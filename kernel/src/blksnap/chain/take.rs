@@ -133,7 +133,8 @@ impl Chain {
             let mut state = self.state.lock();
             let state = &mut *state;
             let frames = core::mem::take(&mut state.frames);
-            (frames, core::mem::take(&mut state.slots), core::mem::take(&mut state.live), state.newest.take())
+            let (slots, live) = (core::mem::take(&mut state.slots), core::mem::take(&mut state.live));
+            (frames, slots, live, state.newest.take(), state.origin.take())
         };
         drop(gone);
     }

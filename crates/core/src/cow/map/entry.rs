@@ -81,7 +81,6 @@ impl Entry {
 
     /// Both runs as one, if `next` lies behind this one on the device, and in the store or in nothing.
     pub(super) fn joined(self, next: Self) -> Option<Self> {
-        // Nearly always, where writes are scattered.
         if self.end() != next.start() {
             return None;
         }

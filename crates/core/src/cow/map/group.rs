@@ -32,6 +32,10 @@ impl Leaf {
         for first in [slot, slot.wrapping_sub(1)] {
             let second = first.wrapping_add(1);
             let pair = self.entries.get(first).zip(self.entries.get(second));
+            // Nearly always, where writes are scattered.
+            if pair.is_none_or(|(a, b)| a.end() != b.start()) {
+                continue;
+            }
             let joined = pair.and_then(|(a, b)| a.joined(*b));
             if let (Some(joined), Some(entry)) = (joined, self.entries.get_mut(first)) {
                 *entry = joined;
