@@ -27,7 +27,8 @@ bio_end_io_t *bsr_bio(bio_end_io_t *end_io, struct bio *bio, u64 sector, u64 sec
 bool bsk_submitting(struct bio *bio);
 void bsk_on_submit(void);		/* what ftrace calls */
 void bsk_on_start(void);		/* the same, where bios come back from a cgroup's limit */
-extern atomic_t bsk_crowds;
+extern unsigned long bsk_text_start, bsk_text_len;
+extern unsigned long bsk_counted_len;
 void bsk_crowd(int more);		/* atomic; so many attachments more, or less, are beside others, or leaving */
 void bsk_bio_place(struct bio *bio, void **disk, u64 *sector, u64 *sectors, bio_end_io_t **end_io);	/* atomic; where it goes, on the disk */
 void bsk_bio_count(struct bio *bio, bio_end_io_t *end_io);	/* atomic; gives it a completion that counts it off */
@@ -181,7 +182,6 @@ struct bsk_hook {
 	struct ftrace_ops ops;
 };
 extern struct bsk_hook bsk_hook_ioctl, bsk_hook_compat_ioctl, bsk_hook_gone;
-extern unsigned long bsk_text_start, bsk_text_len;
 int bsk_gone_init(void);
 void bsk_gone_exit(void);
 static __always_inline bool bsk_own_text(unsigned long caller)

@@ -14,6 +14,7 @@
 #include <linux/linkage.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/spinlock.h>
 #include <asm/ibt.h>
 #include <asm/nospec-branch.h>
 #include "hook.h"
@@ -71,12 +72,22 @@ static void __used notrace bsk_define_offsets(void)
 			 "i"(offsetof(struct block_device, bd_disk)), "i"(offsetof(struct bio, bi_end_io)));
 }
 
-/* How many attachments are not alone on their disk, or are leaving it: these may have counted a bio that is older than another one. */
-atomic_t bsk_crowds;
+/*
+ * How many attachments are not alone on their disk, or are leaving it: these may have counted a bio that is older than another one. While
+ * there are none, whose completion is in our text needs no second look; else it is as if our text were empty.
+ */
+static int bsk_crowds;
+static DEFINE_SPINLOCK(bsk_crowds_lock);
+unsigned long bsk_counted_len;
 
 void bsk_crowd(int more)
 {
-	atomic_add(more, &bsk_crowds);
+	unsigned long flags;
+
+	spin_lock_irqsave(&bsk_crowds_lock, flags);
+	bsk_crowds += more;
+	WRITE_ONCE(bsk_counted_len, bsk_crowds ? 0 : bsk_text_len);
+	spin_unlock_irqrestore(&bsk_crowds_lock, flags);
 }
 
 /*
@@ -84,9 +95,7 @@ void bsk_crowd(int more)
  * way there. A bio that is counted has a completion in our text. The hooked functions' arguments are kept: a bio, and of the second one
  * another from 7.0 on.
  */
-#define BSK_LIST_OF_WRITE(out)				\
-	"testb $1, bsk_bi_opf(%rdi)\n"			\
-	"jz " out "\n"					\
+#define BSK_LIST					\
 	"movq bsk_bi_bdev(%rdi), %rax\n"		\
 	"movq bsk_bd_disk(%rax), %rax\n"		\
 	"shrq $" __stringify(BSK_DISK_SHIFT) ", %rax\n"	\
@@ -99,13 +108,13 @@ asm(".pushsection .text, \"ax\", @progbits\n"
     ".balign 16\n"
     "bsk_on_start:\n"
     ASM_ENDBR
-    BSK_LIST_OF_WRITE("1f")
-    "je 1f\n"
+    "testb $1, bsk_bi_opf(%rdi)\n"
+    "jz 1f\n"
     "movq bsk_bi_end_io(%rdi), %rax\n"
     "subq bsk_text_start(%rip), %rax\n"
-    "cmpq bsk_text_len(%rip), %rax\n"
-    "jae bsk_ask\n"
-    "cmpl $0, bsk_crowds(%rip)\n"
+    "cmpq bsk_counted_len(%rip), %rax\n"
+    "jb 1f\n"
+    BSK_LIST
     "jne bsk_ask\n"
     "1: " ASM_RET
     ".size bsk_on_start, .-bsk_on_start\n"
@@ -114,7 +123,9 @@ asm(".pushsection .text, \"ax\", @progbits\n"
     ".balign 16\n"
     "bsk_on_submit:\n"
     ASM_ENDBR
-    BSK_LIST_OF_WRITE("1f")
+    "testb $1, bsk_bi_opf(%rdi)\n"
+    "jz 1f\n"
+    BSK_LIST
     "jne bsk_ask\n"
     "1: " ASM_RET
     ".size bsk_on_submit, .-bsk_on_submit\n"

@@ -82,6 +82,7 @@ int bsk_hooks_on(const char **what)
 	bsk_text_start = (unsigned long)THIS_MODULE->core_layout.base;
 	bsk_text_len = THIS_MODULE->core_layout.text_size;
 #endif
+	bsk_crowd(0);
 	*what = "block class";
 	ret = bsk_gone_init();
 	if (ret)
