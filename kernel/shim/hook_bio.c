@@ -2,7 +2,8 @@
 /*
  * The hook on submit_bio_noacct(): every bio on its way to a driver, before it is remapped from a partition to its disk. And one on
  * submit_bio_noacct_nocheck(), which goes on where a cgroup's limit may have held the bio back (blk-throttle): so it may be older than an
- * attachment. Whoever comes here otherwise is counted by now, or concerns nobody.
+ * attachment. Whoever comes here otherwise is counted by now, or concerns nobody; or is, on 7.3, the rest of a bio that was split, which may
+ * be older as well.
  *
  * ftrace calls bsk_on_submit() and bsk_on_start() directly, without a trampoline of its own: three instructions for a read, seven for a write on a
  * disk whose list of attachments is empty. Only then bsk_submitting() is called, which decides. A bio that passes goes on with
@@ -73,8 +74,8 @@ static void __used notrace bsk_define_offsets(void)
 }
 
 /*
- * How many attachments are not alone on their disk, or are leaving it: these may have counted a bio that is older than another one. While
- * there are none, whose completion is in our text needs no second look; else it is as if our text were empty.
+ * How many attachments are not alone on their disk, are to a part of an active device, or are leaving: somebody may have counted a bio that
+ * is older than another of them. While there are none, whose completion is in our text needs no second look; else it is as if our text were empty.
  */
 static int bsk_crowds;
 static DEFINE_SPINLOCK(bsk_crowds_lock);

@@ -91,7 +91,7 @@ impl kern::Module for Blkfilter {
     fn init() -> Result<Self> {
         let hooks = On::new()?;
         selftest::run()?;
-        kern::pr_info!("loaded: submit_bio_noacct is hooked");
+        kern::pr_info!("loaded: submit_bio_noacct and submit_bio_noacct_nocheck are hooked");
         Ok(Blkfilter { _hooks: hooks })
     }
 }

@@ -39,7 +39,7 @@ pub(crate) use route::{insert, pass, remove};
 const CLOSED: u32 = 1;
 /// Detached, for good.
 const GONE: u32 = 2;
-/// Others are on the same disk.
+/// Others are on the same disk, or on one that sends its own bios on to this one.
 const CROWDED: u32 = 4;
 /// It is a partition's.
 const PART: u32 = 8;
@@ -55,6 +55,8 @@ pub(crate) struct Attachment {
     held: Held,
     work: Work,
     link: Link<Attachment>,
+    /// To a part of an active device, by force: bios come that were counted there.
+    is_leg: bool,
     /// Detached, with bios still in flight: the worker waits for them.
     pub(crate) lingers: AtomicBool,
 }
@@ -70,8 +72,8 @@ impl Linked for Attachment {
 }
 
 impl Attachment {
-    /// Not shown anything yet. Sleeps.
-    pub(crate) fn new(device: &Device, ops: Ops) -> Result<Arc<Attachment>> {
+    /// Not shown anything yet; `is_leg`: to a part of an active device. Sleeps.
+    pub(crate) fn new(device: &Device, ops: Ops, is_leg: bool) -> Result<Arc<Attachment>> {
         let extent = device.extent();
         let attachment = kern::alloc::try_arc(Attachment {
             state: AtomicU32::new(if extent.is_whole() { 0 } else { PART }),
@@ -82,6 +84,7 @@ impl Attachment {
             held: Held::new(),
             work: Work::new(),
             link: Link::new(),
+            is_leg,
             lingers: AtomicBool::new(false),
         })?;
         attachment.work.bind(&attachment)?;

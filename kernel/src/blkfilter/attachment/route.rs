@@ -112,12 +112,13 @@ pub(crate) fn remove(attachment: &Arc<Attachment>) -> Option<Removed<Attachment>
     removed
 }
 
-/// Tells the attachments of a disk whether there are several. A bio that is on its way past one that was just added is like one begun
-/// before: whoever attaches waits for those.
+/// Tells the attachments of a disk whether bios come that another one has counted alone. A bio that is on its way past one that was just
+/// added is like one begun before: whoever attaches waits for those.
 fn count(disk: Disk) {
     atomic(|at| {
-        let alone = of_disk(at, disk).count() == 1;
+        let one = of_disk(at, disk).count() == 1;
         for attachment in of_disk(at, disk) {
+            let alone = one && !attachment.is_leg;
             let before = if alone {
                 attachment.state.fetch_and(!CROWDED, Ordering::SeqCst)
             } else {

@@ -37,7 +37,7 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
     }
     suits(&registry, device, ops, is_leg && !insists)?;
 
-    let attachment = Attachment::new(device, ops)?;
+    let attachment = Attachment::new(device, ops, is_leg)?;
     let entry = Entry { attachment: attachment.clone(), phase: Phase::New, users: 0, by_worker: false, removed: None };
     registry.entries.try_push(entry).map_err(|_| Errno::ENOMEM)?;
     drop(registry);
