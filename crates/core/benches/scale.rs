@@ -2,16 +2,7 @@
 //! What an operation costs as a snapshot grows: `cargo bench -p blksnap_core`, with `MOST=100000000` for the largest.
 //!
 //! Processor nanoseconds an operation on a device of 16 TiB, all places at random, after so many blocks were saved one by one.
-//!
-//! On two busy cores of 2026 (every look-up misses the caches from 10⁶ on; `write` is a held write with its copy and its store):
-//!
-//! | saved | covers | resolve | write | map, bytes a block | bits, bytes a block |
-//! |---|---|---|---|---|---|
-//! | 10³ | 4 | 31 | | 12.1 | 8.3 |
-//! | 10⁴ | 5 | 29 | 130 | 11.7 | 5.8 |
-//! | 10⁵ | 6 | 59 | 311 | 11.8 | 5.7 |
-//! | 10⁶ | 37 | 345 | 719 | 11.9 | 5.6 |
-//! | 10⁷ | 75 | 1032 | 1615 | 12.0 | 3.4 |
+//! Its figures are in `docs/performance.md`.
 
 use std::hint::black_box;
 use std::sync::OnceLock;

@@ -3,7 +3,7 @@
 //! A write that is held is served by its own submitter, in place of a switch to the worker and back: on a fast device all the way, else up
 //! to the read of what it overwrites.
 //!
-//! Only while nothing else is to be done, without waiting for a lock, and for this one write: what it releases of others is left to the
+//! Only while nothing else is to be done, without waiting for the chain's lock, and for this one write: what it releases of others is left to the
 //! worker, so that a submitter is not held up by the limits of somebody else's control group. What comes in meanwhile is not held up by
 //! his, but for the time in which the device's driver or policy lets him sleep in the submission of his own write.
 
