@@ -35,8 +35,8 @@ sim: ## the core on simulated disks: SEED= STEPS= SECONDS=
 mutants: ## the simulator against seeded defects: it must find each
 	$(XTASK) mutants
 
-bench: ## figures beside dm-snapshot's, into docs/bench (13 to 20 minutes)
-	$(XTASK) bench $(if $(KERNEL),--kernel $(KERNEL))
+bench: ## figures beside dm-snapshot's, into docs/bench (13 to 20 minutes); MACHINE=kvm|host: by the clock, into a folder below it
+	$(XTASK) bench $(if $(KERNEL),--kernel $(KERNEL)) $(if $(MACHINE),--machine $(MACHINE))
 
 bench-check: ## the short form: fails where a figure is more than 5 % worse than the one in docs/bench
 	$(XTASK) bench --check

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 # Works on a file system of the origin, and programs. Each program has what it needs made by `before_NAME`, on the origin alone, and is
-# run by `program_NAME` with the file system mounted at /tmp/files.
+# run by `program_NAME` with the file system mounted at /tmp/files. `ready_NAME` and `done_NAME` go before and after that, and are not measured.
 
 ext4() { mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$1"; }
 
@@ -12,9 +12,18 @@ files_before() {
     ext4 "$ORIGIN"
     mount "$ORIGIN" /tmp/files
     if [ "$1" = program ]; then "before_${2% }"; else dd if=/dev/zero of=/tmp/files/old bs=1M count=256 status=none; fi
-    sync -f /tmp/files
-    # As where it is mounted anew.
-    echo 3 >/proc/sys/vm/drop_caches
+    # Nothing of it is in the cache then. Programs stay there: they lie on a disk whose time is not the guest's.
+    umount /tmp/files
+    mount "$ORIGIN" /tmp/files
+}
+
+# warm PROGRAM…: has them, and what they are linked with, in the cache.
+warm() {
+    local name
+    for name in "$@"; do
+        name=$(command -v "$name")
+        { echo "$name" && ldd "$name" | grep -o '/[^ ]*'; } | xargs cat >/dev/null
+    done
 }
 
 files_away() { ! mountpoint -q /tmp/files || umount /tmp/files; }
@@ -26,10 +35,12 @@ files_here() { mountpoint -q /tmp/files || mount "$TARGET" /tmp/files; }
 program() {
     local begin count
     "ready_${1% }" >&2
+    warm sqlite3 qemu-img blksnap umount mount sync
     sync
     begin=${EPOCHREALTIME/./}
     count=$("program_${1% }")
     echo "{ \"count\": $count, \"ns\": $(((${EPOCHREALTIME/./} - begin) * 1000)) }"
+    "done_${1% }"
 }
 
 before_sqlite() {
@@ -38,6 +49,8 @@ before_sqlite() {
 }
 
 ready_sqlite() { for ((i = 0; i < 400; i++)); do echo "UPDATE rows SET text = printf('%0200d', $i) WHERE id = $((i * 7919 % 20000 + 1));"; done >/tmp/changes.sql; }
+
+done_sqlite() { :; }
 
 program_sqlite() {
     sqlite3 /tmp/files/rows.db </tmp/changes.sql
@@ -73,6 +86,10 @@ program_backup() {
 }
 
 program_again() { program_backup; }
+
+done_backup() { :; }
+
+done_again() { :; }
 
 # while_written COMMAND…: while 4 KiB are written at random to the origin, 2000 times a second.
 while_written() {

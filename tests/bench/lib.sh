@@ -16,6 +16,7 @@ within() {
 }
 
 devices() {
+    KIND=$1
     "devices_$1"
     for disk in "$ORIGIN" "$STORE"; do
         within 10 test -b "$disk"
@@ -63,6 +64,14 @@ devices_null() {
         echo none >/sys/block/nullb$number/queue/scheduler
     done
     ORIGIN=/dev/nullb0 STORE=/dev/nullb1
+}
+
+devices_nulls() { devices_null; }
+
+devices_virtio() {
+    ORIGIN=$(readlink -f /dev/disk/by-id/virtio-origin) STORE=$(readlink -f /dev/disk/by-id/virtio-store)
+    local disk
+    for disk in "$ORIGIN" "$STORE"; do echo none >"/sys/block/${disk#/dev/}/queue/scheduler"; done
 }
 
 devices_thin() {
@@ -146,7 +155,16 @@ take() {
     udevadm settle -t 60
 }
 
-load() { [ -d /sys/module/blksnap ] || modprobe blksnap; }
+load() {
+    if [ -d /sys/module/blksnap ]; then
+        :
+    elif [ -n "${MODULES:-}" ]; then
+        insmod "$MODULES/blkfilter.ko"
+        insmod "$MODULES/blksnap.ko"
+    else
+        modprobe blksnap
+    fi
+}
 
 unload() { [ ! -d /sys/module/blksnap ] || rmmod blksnap blkfilter; }
 
@@ -163,25 +181,24 @@ up_file() {
     up_snapshot /tmp/store
 }
 
-# takes COMMAND…: a load of fio without an end; snapshots are taken meanwhile, each when the last one is gone.
-takes() {
-    "$@" &
-    local load=$! number
-    within 60 moves
-    for ((number = 0; number < 20; number++)); do
-        take memory
-        GATES+=("$(blksnap snapshot info "$ID" --json | jq .gate_ns)")
-        blksnap snapshot destroy -q "$ID" >/dev/null
-        IDS=()
-    done
-    kill -INT $load
-    wait $load || true
+# requests before|after: what a disk that is not of the guest's memory counts, for both: reads, writes and the sectors of each.
+requests() {
+    [ "$KIND" = virtio ] || return 0
+    local disk
+    for disk in "$ORIGIN" "$STORE"; do awk '{ printf "%d %d %d %d ", $1, $5, $3, $7 }' "/sys/class/block/${disk##*/}/stat"; done >"/tmp/requests-$1"
 }
 
-# Whether the origin is being written to.
-moves() { [ "$(awk '{ print $2 }' "/sys/class/block/${ORIGIN##*/}/inflight")" -gt 0 ]; }
+# What came to them between the two, as JSON: a list for the origin, and one for the store.
+requested() {
+    paste -d ' ' /tmp/requests-before /tmp/requests-after |
+        awk '{ for (i = 1; i <= 8; i++) printf "%s%d%s", i == 1 ? "[[" : i == 5 ? "[" : "", $(i + 8) - $i, i == 8 ? "]]" : i == 4 ? "]," : ","; }'
+}
 
 info() {
+    if [ "$KIND" = virtio ]; then described | jq --argjson requests "$(requested)" '. + { requests: $requests }'; else described; fi
+}
+
+described() {
     if [ ${#GATES[@]} -gt 0 ]; then
         printf '%s\n' "${GATES[@]}" | jq -s '{ gates: . }'
     elif [ ${#IDS[@]} -gt 0 ]; then
@@ -194,10 +211,11 @@ info() {
 }
 
 down() {
-    files_away
     udevadm settle -t 60
     local id name
     for id in "${IDS[@]}"; do blksnap snapshot destroy -q "$id" >/dev/null && ATTACHED=("$ORIGIN"); done
+    # Its store may have been there.
+    files_away
     [ ${#ATTACHED[@]} = 0 ] || blksnap detach -q "${ATTACHED[@]}" >/dev/null
     for name in /tmp/store /tmp/backups; do ! mountpoint -q $name || umount $name; done
     for name in $DM; do dmsetup remove --retry "$name"; done

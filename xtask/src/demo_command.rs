@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::accel::Accel;
 use crate::tools::Kernel;
 use crate::vm::{self, Disk, Spec};
 use crate::{cache, host, modules, programs, setup, sh, tools};
@@ -217,7 +218,7 @@ exec bash /host/demo.sh
         script: script.into(),
         programs: list.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
-        counted: false,
+        accel: Accel::Any,
         emulator: Vec::new(),
     };
     let outcome = vm::run(setup, &spec, &mut |line, _| on_line(line))?;

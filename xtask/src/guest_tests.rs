@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use clap::Args;
 
+use crate::accel::Accel;
 use crate::setup::{self, Setup};
 use crate::test_command::Tally;
 use crate::tools::Kernel;
@@ -346,7 +347,7 @@ impl Round<'_> {
             ),
             programs: self.programs.to_vec(),
             modules: Some(modules::folder(self.kernel).join("guest")),
-            counted: false,
+            accel: Accel::Any,
             emulator: Vec::new(),
         };
         let mut ended = false;

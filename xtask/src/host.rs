@@ -29,7 +29,7 @@ pub(crate) fn can_load_modules() -> bool {
 }
 
 /// Builds the modules for the running kernel, in the tools tree, with the machine's own headers.
-fn build(setup: &Setup) -> Result<PathBuf> {
+pub(crate) fn build(setup: &Setup) -> Result<PathBuf> {
     if !can_load_modules() {
         bail!(
             "the kernel of this machine cannot load modules (`make demo` uses a virtual machine)"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Every automation of blk-snap. The root Makefile's targets only call it; `cargo xtask help` lists the commands.
 
+mod accel;
 mod apt;
 mod bench;
 mod cache;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::accel::Accel;
 use crate::setup::Setup;
 use crate::test_command::Tally;
 use crate::tools::Kernel;
@@ -65,7 +66,7 @@ pub(crate) fn run(setup: &Setup, kernel: &Kernel, tally: &mut Tally) -> Result<(
         script: SCRIPT.into(),
         programs: Vec::<PathBuf>::new(),
         modules: Some(modules::folder(kernel).join("guest")),
-        counted: false,
+        accel: Accel::Any,
         emulator: Vec::new(),
     };
     sh::say("faults on purpose");

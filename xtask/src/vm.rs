@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
+use crate::accel::{self, Accel};
 use crate::setup::Setup;
 use crate::tools::Kernel;
 use crate::{cache, klog, sh, tsc};
@@ -43,9 +44,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) programs: Vec<PathBuf>,
     /// A folder with modules and the index files that depmod made.
     pub(crate) modules: Option<PathBuf>,
-    /// Emulated on one processor, with a clock that counts instructions: a nanosecond each. For figures; for nothing else, as it is
-    /// slow, and no two processors ever run at once.
-    pub(crate) counted: bool,
+    /// What runs it.
+    pub(crate) accel: Accel,
     /// More arguments for the emulator.
     pub(crate) emulator: Vec<String>,
 }
@@ -200,31 +200,22 @@ pub(crate) fn run(
         }
     }
 
-    let accel = if spec.counted {
-        "tcg".to_owned()
-    } else {
-        accel(setup)?
-    };
+    let (accel, counted) = (spec.accel.of(setup)?, spec.accel == Accel::Counted);
     let mut command = setup.tree.command("setpriv")?;
     command.args(["--pdeathsig", "TERM", "timeout", "--foreground", "-k", "5"]);
     command.arg(spec.timeout.as_secs().to_string());
     let mut append = spec.append.clone();
-    if accel.starts_with("tcg") && !spec.counted {
+    if accel.starts_with("tcg") && !counted {
         append += &format!(" tsc_early_khz={}", tsc::khz());
     }
     command.args(base_arguments(
         setup,
         spec.kernel,
-        &accel,
+        &accel::processor(&accel, counted),
         spec.cpus,
         spec.memory_mib,
         &append,
     ));
-    if spec.counted {
-        // The later -cpu wins: a string instruction of this kind would count each of its steps.
-        command.args(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]);
-        command.args(["-cpu", "max,-erms,-fsrm"]);
-    }
     command.args(&spec.emulator);
     command.args([
         "-chardev",
@@ -335,35 +326,23 @@ fn drive(serial: &str, path: &Path, read_only: bool, device: &str) -> [String; 4
     ]
 }
 
-fn base_arguments(
+pub(crate) fn base_arguments(
     setup: &Setup,
     kernel: &Kernel,
-    accel: &str,
+    processor: &[String],
     cpus: u32,
     memory_mib: u32,
     append: &str,
 ) -> Vec<String> {
-    let cpu = if accel.starts_with("kvm") {
-        "host"
-    } else {
-        "max"
-    };
     let append = format!(
         "console=ttyS0 quiet loglevel=7 panic=-1 oops=panic no_timer_check tsc=reliable \
          rcupdate.rcu_cpu_stall_timeout=60 random.trust_cpu=on net.ifnames=0 {append}"
     );
-    let mut arguments: Vec<String> = [
-        "qemu-system-x86_64",
-        "-accel",
-        accel,
-        "-cpu",
-        cpu,
-        "-machine",
-        "pc",
-    ]
-    .map(String::from)
-    .to_vec();
+    let mut arguments = vec!["qemu-system-x86_64".to_owned()];
+    arguments.extend(processor.iter().cloned());
     arguments.extend([
+        "-machine".into(),
+        "pc".into(),
         "-smp".into(),
         cpus.to_string(),
         "-m".into(),
@@ -391,46 +370,4 @@ fn base_arguments(
         .map(String::from),
     );
     arguments
-}
-
-/// The accelerator: KVM only where a tiny guest really comes up under it within seconds, asked once a boot of the
-/// machine. `BLKSNAP_ACCEL` overrides it.
-fn accel(setup: &Setup) -> Result<String> {
-    const TCG: &str = "tcg,thread=multi";
-    if let Ok(accel) = std::env::var("BLKSNAP_ACCEL") {
-        return Ok(accel);
-    }
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
-        return Ok(TCG.into());
-    }
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let file = cache::dir()?.join("accel.txt");
-    let text = fs::read_to_string(&file).unwrap_or_default();
-    if let Some(accel) = text.strip_prefix(&boot) {
-        return Ok(accel.trim().into());
-    }
-    sh::say("trying KVM with a tiny guest");
-    let kernel = setup.kernels.last().context("no kernel")?;
-    let mut command = setup.tree.command("timeout")?;
-    command.args(["-k", "1", "8"]);
-    command.args(base_arguments(setup, kernel, "kvm", 1, 256, "guest.probe"));
-    command.args(["-serial", "null", "-serial", "stdio"]);
-    let out = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()?;
-    let good = String::from_utf8_lossy(&out.stdout).contains("GUEST-PROBE-OK");
-    let accel = if good { "kvm" } else { TCG };
-    sh::say(if good {
-        "KVM works here"
-    } else {
-        "KVM does not work here: the guests are emulated"
-    });
-    fs::write(&file, format!("{boot}{accel}"))?;
-    Ok(accel.into())
 }

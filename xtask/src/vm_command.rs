@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::accel::Accel;
 use crate::vm::{self, Disk, Spec};
 use crate::{debug_kernel, modules, programs, setup, sh};
 
@@ -103,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         script,
         programs: list,
         modules: folder.is_dir().then_some(folder),
-        counted: false,
+        accel: Accel::Any,
         emulator: Vec::new(),
     };
     let outcome = vm::run(&setup, &spec, &mut |line, _| println!("{line}"))?;

@@ -1,54 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs the cells of one kind of device in a guest, and reads what it left.
+//! Runs the cells of one kind of device in a guest.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::cells::{Cell, Kind, On};
-use super::fio::{self, Taken};
+use super::cells::{Cell, Kind};
+use super::machine::Machine;
+use super::measured::Measured;
 use super::profile::Profiler;
-use super::results::{Measured, Said};
+use super::{database, exchange};
 use crate::setup::Setup;
 use crate::tools::Kernel;
-use crate::vm::{self, Spec};
-use crate::{cache, modules, programs, sh};
+use crate::vm::{self, Disk, Spec};
+use crate::{modules, sh};
 
 /// Mitigations, addresses that change from boot to boot, and pages cleared when they are allocated are not what is measured.
 const APPEND: &str = "nokaslr norandmaps mitigations=off init_on_alloc=0";
 
+/// A disk that is not of the guest's memory: as large as those that are.
+const DISK_BYTES: u64 = 768 << 20;
+
 /// Says that the I/O begins or ends, and waits until that is heard.
 const MARK: &str = "/repo/tests/bench/mark.sh";
 
-/// Runs them all in one boot with instruction-counted time. With `profile`, each is cut to that many I/Os, and its instructions are counted by
-/// function into `target/bench/profile-NAME.txt`; its times mean nothing then.
-pub(crate) fn run(
-    setup: &Setup,
-    kernel: &Kernel,
-    kind: &Kind,
-    cells: &[Cell],
-    profile: Option<u64>,
-) -> Result<Vec<Measured>> {
+/// What a boot needs.
+#[derive(Debug)]
+pub(crate) struct Boot<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) machine: Machine,
+    /// Programs for the guest.
+    pub(crate) programs: &'a [PathBuf],
+    /// Each cell is cut to that many I/Os, and its instructions are counted by function into `target/bench/profile-NAME.txt`; its times
+    /// mean nothing then.
+    pub(crate) profile: Option<u64>,
+}
+
+/// Runs the cells of one kind of device in one boot.
+pub(crate) fn run(boot: &Boot<'_>, kind: &Kind, cells: &[Cell]) -> Result<Vec<Measured>> {
+    let kernel = boot.kernel;
     let claim = vm::claim(&format!("bench-{}-{}", kind.name, kernel.series))?;
     let share = vm::share(&claim.name);
-    cache::remove_tree(&share.join("out"))?;
-    fs::create_dir_all(&share)?;
     let symbols = share.join("kallsyms");
-    match profile {
-        // The guest fills it.
-        Some(_) => fs::write(&symbols, "")?,
-        None => drop(fs::remove_file(&symbols)),
-    }
-    let cut = profile.map_or(String::new(), |ios| {
+    let cut = boot.profile.map_or(String::new(), |ios| {
         format!(" --number_ios={ios} --exec_prerun={MARK} --exec_postrun={MARK}")
     });
-    let lines = cells.iter().map(|cell| cell.line() + &cut + "\n");
-    fs::write(share.join("cells"), lines.collect::<String>())?;
-    let mut profiler = match profile {
-        Some(_) => Some(Profiler::new(sh::target().join("vm").join(&claim.name))?),
+    exchange::prepare(&share, cells, &cut)?;
+    if cells.iter().any(Cell::needs_database) {
+        database::copy(&share)?;
+    }
+    let mut profiler = match boot.profile {
+        Some(_) => {
+            // The guest fills it.
+            fs::write(&symbols, "")?;
+            Some(Profiler::new(sh::target().join("vm").join(&claim.name))?)
+        }
         None => None,
+    };
+    let disk = |serial: &str| Disk {
+        serial: serial.into(),
+        bytes: DISK_BYTES,
+        nvme: false,
     };
     let spec = Spec {
         name: claim.name.clone(),
@@ -56,52 +71,45 @@ pub(crate) fn run(
         memory_mib: 4096,
         cpus: kind.cpus,
         timeout: Duration::from_secs(3600),
-        disks: Vec::new(),
+        disks: if kind.real {
+            vec![disk("origin"), disk("store")]
+        } else {
+            Vec::new()
+        },
         append: APPEND.into(),
         script: format!("exec bash /repo/tests/bench/run.sh {}\n", kind.name),
-        programs: programs::build()?,
+        programs: boot.programs.to_vec(),
         modules: Some(modules::folder(kernel).join("guest")),
-        counted: true,
+        accel: boot.machine.accel(kind),
         emulator: profiler
             .as_ref()
             .map(Profiler::arguments)
             .unwrap_or_default(),
     };
-    sh::say(format!(
-        "{}: {} cells on {}",
-        kind.title,
-        cells.len(),
-        kernel.release
-    ));
+    exchange::begin(kind, cells, &kernel.release);
     let mut done = 0;
     let mut marks = Ok(());
-    let outcome = vm::run(setup, &spec, &mut |line, live| {
-        if let Some(name) = line.strip_prefix("DONE ") {
-            done += 1;
-            sh::say(format!("{done}/{} {name}", cells.len()));
-        } else if let ("MARK", Some(profiler)) = (line, &mut profiler) {
+    let outcome = vm::run(boot.setup, &spec, &mut |line, live| {
+        if let ("MARK", Some(profiler)) = (line, &mut profiler) {
             if marks.is_ok() {
                 marks = profiler.mark();
             }
             live.answer("go on");
         } else {
-            println!("{line}");
+            exchange::line(line, cells.len(), &mut done);
         }
     })?;
     if let Some(failure) = outcome.failure() {
         bail!(failure);
     }
     marks?;
-    let mut measured = Vec::new();
-    for (number, cell) in cells.iter().enumerate() {
-        let (taken, said) =
-            read(&share.join("out"), cell).with_context(|| format!("the cell {}", cell.name()))?;
-        if let Some(profiler) = &profiler {
-            let kallsyms = fs::read_to_string(&symbols)?;
-            keep(&cell.name(), &profiler.table(number, &kallsyms, taken.ios)?)?;
+    let measured = exchange::read(&share, cells)?;
+    if let Some(profiler) = &profiler {
+        let kallsyms = fs::read_to_string(&symbols)?;
+        for (number, one) in measured.iter().enumerate() {
+            let table = profiler.table(number, &kallsyms, one.taken.ios)?;
+            keep(&one.cell.name(), &table)?;
         }
-        let cell = cell.clone();
-        measured.push(Measured { cell, taken, said });
     }
     Ok(measured)
 }
@@ -113,18 +121,4 @@ fn keep(name: &str, table: &str) -> Result<()> {
     fs::write(dir.join(format!("profile-{name}.txt")), table)?;
     println!("{name}: {table}");
     Ok(())
-}
-
-fn read(out: &Path, cell: &Cell) -> Result<(Taken, Said)> {
-    let name = cell.name();
-    let text = fs::read_to_string(out.join(format!("{name}.json")))?;
-    let taken = match cell.work.on {
-        On::Program => fio::parse_program(&text)?,
-        _ => fio::parse(&text)?,
-    };
-    let said: Said = serde_json::from_str(&fs::read_to_string(out.join(format!("{name}.info")))?)?;
-    if let Some(failure) = said.failure() {
-        bail!("the snapshot failed: {failure}");
-    }
-    Ok((taken, said))
 }

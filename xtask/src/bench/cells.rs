@@ -13,6 +13,8 @@ pub(crate) struct Kind {
     pub(crate) title: &'static str,
     /// Processors of the guest; more than one take turns.
     pub(crate) cpus: u32,
+    /// Origin and store are virtio disks, whose time is the machine's: it cannot be counted.
+    pub(crate) real: bool,
 }
 
 /// What lies above the origin.
@@ -67,6 +69,8 @@ pub(crate) struct Work {
     pub(crate) long: &'static str,
     /// How far a cell that is measured again may be off, as a part.
     pub(crate) agree: f64,
+    /// The work whose raw cell this is compared with, where that is another one.
+    pub(crate) like: &'static str,
 }
 
 /// A work by its name.
@@ -88,6 +92,20 @@ impl Cell {
     /// Its name without `again`.
     pub(crate) fn base(&self) -> String {
         name(self.kind, self.state.name, self.work.name)
+    }
+
+    /// The name of the raw cell that it is compared with.
+    pub(crate) fn raw(&self) -> String {
+        let work = match self.work.like {
+            "" => self.work.name,
+            other => other,
+        };
+        name(self.kind, "raw", work)
+    }
+
+    /// PostgreSQL is needed for it.
+    pub(crate) fn needs_database(&self) -> bool {
+        self.work.fio == "pgbench"
     }
 
     /// What is unique to it.

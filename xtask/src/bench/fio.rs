@@ -29,7 +29,6 @@ struct Side {
 #[derive(Debug, Deserialize)]
 struct Latency {
     mean: f64,
-    max: u64,
     percentile: Option<Percentiles>,
 }
 
@@ -60,8 +59,6 @@ pub(crate) struct Taken {
 pub(crate) struct Spread {
     pub(crate) p50_ns: u64,
     pub(crate) p99_ns: u64,
-    /// The slowest.
-    pub(crate) max_ns: u64,
 }
 
 /// What a program did: `COUNT` transactions or runs, in `NS` nanoseconds.
@@ -109,7 +106,6 @@ pub(crate) fn parse(text: &str) -> Result<Taken> {
         spread: Some(Spread {
             p50_ns: percentile.p50,
             p99_ns: percentile.p99,
-            max_ns: first.lat_ns.max,
         }),
     })
 }

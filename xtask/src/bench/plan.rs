@@ -2,45 +2,7 @@
 //! What is measured, as data: devices, states, and which works are run with them. The works are in `works.rs`.
 
 use super::cells::{Cell, Kind, State, state_named, work_named};
-
-/// RAM disks: the time is that of the processor's instructions, and of nothing else.
-pub(crate) const RAM: Kind = Kind {
-    name: "ram",
-    title: "RAM disk",
-    cpus: 1,
-};
-
-/// Every request takes 100 µs, as many as there are at a time: what counts is how often one waits for another.
-pub(crate) const NULL: Kind = Kind {
-    name: "null",
-    title: "null_blk, 100 µs",
-    cpus: 1,
-};
-
-/// Nothing is kept and nothing takes time: for sizes that no memory holds.
-pub(crate) const THIN: Kind = Kind {
-    name: "thin",
-    title: "sizes and numbers (dm-zero)",
-    cpus: 1,
-};
-
-/// The same RAM disks, and two jobs on two processors, which the emulator lets run in turn: what the path costs more where there are
-/// several, without waiting for locks.
-const TWO: Kind = Kind {
-    name: "two",
-    title: "RAM disk, two processors",
-    cpus: 2,
-};
-
-/// A SCSI disk whose requests take 100 µs, by way of the SCSI layer.
-const SCSI: Kind = Kind {
-    name: "scsi",
-    title: "scsi_debug, 100 µs",
-    cpus: 1,
-};
-
-/// All devices, in the order of the report.
-pub(crate) const KINDS: [&Kind; 5] = [&RAM, &TWO, &NULL, &SCSI, &THIN];
+use super::kinds::{NULL, NULLS, RAM, SCSI, THIN, TWO, VIRTIO};
 
 const fn state(name: &'static str, words: &'static str, title: &'static str) -> State {
     State {
@@ -61,7 +23,7 @@ const fn steady(name: &'static str, words: &'static str, title: &'static str) ->
 }
 
 /// In the order in which they are run: the modules are loaded once.
-pub(crate) const STATES: [State; 24] = [
+pub(crate) const STATES: [State; 25] = [
     steady("raw", "raw", "raw device"),
     steady("linear", "linear", "dm-linear"),
     state("n4", "dm N 8", "dm-snapshot N, 4 KiB"),
@@ -76,6 +38,11 @@ pub(crate) const STATES: [State; 24] = [
     state("device", "snapshot device", "snapshot, store on a device"),
     state("memory", "snapshot memory", "snapshot, store in memory"),
     state("file", "file", "snapshot, store in a file"),
+    state(
+        "own",
+        "snapshot auto",
+        "snapshot, store in a file on the same file system",
+    ),
     state("two", "snapshot device 2", "2 snapshots"),
     state("eight", "snapshot device 8", "8 snapshots"),
     state("1g", "size 1G snapshot device", "snapshot of 1 GiB"),
@@ -98,7 +65,7 @@ struct Block {
 const OVERWRITTEN: [&str; 7] = ["raw", "linear", "n4", "n8", "n64", "device", "memory"];
 const PERSISTENT: [&str; 3] = ["p4", "p8", "p64"];
 
-const PLAN: [Block; 18] = [
+const PLAN: [Block; 24] = [
     block(
         &RAM,
         &["random"],
@@ -139,6 +106,12 @@ const PLAN: [Block; 18] = [
         &["file", "fsync", "sqlite", "new"],
         &["raw", "linear", "n4", "n64", "tracked", "device", "memory"],
     ),
+    block(
+        &RAM,
+        &["pgbench"],
+        &["raw", "n4", "n64", "tracked", "device", "memory"],
+    ),
+    block(&RAM, &["file", "fsync"], &["own"]),
     block(&RAM, &["backup", "backup-again"], &["raw", "tracked"]),
     block(&TWO, &["random"], &["raw", "linear", "other", "tracked"]),
     block(
@@ -154,6 +127,12 @@ const PLAN: [Block; 18] = [
     block(&NULL, &["sparse", "sparse32"], &OVERWRITTEN),
     block(&NULL, &["sparse"], &PERSISTENT),
     block(&NULL, &["takes"], &["tracked"]),
+    block(&NULLS, &["takes"], &["tracked"]),
+    block(
+        &VIRTIO,
+        &["sparse", "sparse32", "seq"],
+        &["raw", "n4", "n64", "device", "memory"],
+    ),
     block(
         &THIN,
         &["wide"],
@@ -168,10 +147,14 @@ const PLAN: [Block; 18] = [
             "devices256",
         ],
     ),
+    block(&THIN, &["look"], &["raw", "1g", "32g", "1t", "16t"]),
+    block(&THIN, &["saved3"], &["raw"]),
     block(
         &THIN,
-        &["saved3", "saved4", "saved5", "saved6"],
-        &["raw", "zero"],
+        &[
+            "saved3", "saved4", "saved5", "saved6", "look3", "look5", "look6",
+        ],
+        &["zero"],
     ),
 ];
 
@@ -188,28 +171,44 @@ const fn block(
 }
 
 /// Cells that are measured twice: state and work. The bench fails where the two do not agree.
-const TWICE: [(&Kind, &str, &str); 8] = [
+const TWICE: [(&Kind, &str, &str); 18] = [
     (&RAM, "raw", "random"),
     (&RAM, "tracked", "random"),
     (&RAM, "n8", "sparse"),
     (&RAM, "device", "sparse"),
     (&RAM, "device", "sparse32"),
     (&RAM, "device", "image-saved"),
+    (&RAM, "raw", "sqlite"),
+    (&RAM, "device", "sqlite"),
+    (&RAM, "raw", "pgbench"),
+    (&RAM, "device", "pgbench"),
+    (&RAM, "raw", "backup"),
+    (&RAM, "tracked", "backup"),
+    (&RAM, "raw", "backup-again"),
+    (&RAM, "tracked", "backup-again"),
     (&NULL, "raw", "sparse32"),
     (&NULL, "device", "sparse32"),
+    (&VIRTIO, "n4", "sparse32"),
+    (&VIRTIO, "device", "sparse32"),
 ];
 
 /// The cells of `make bench-check`: those of ours that are promised something, and what they are compared with.
-const SHORT: [(&Kind, &str, &str); 11] = [
+const SHORT: [(&Kind, &str, &str); 17] = [
     (&RAM, "raw", "random"),
     (&RAM, "other", "random"),
     (&RAM, "tracked", "random"),
     (&RAM, "raw", "sparse"),
     (&RAM, "device", "sparse"),
+    (&RAM, "raw", "sparse32"),
+    (&RAM, "device", "sparse32"),
     (&RAM, "raw", "dense32"),
     (&RAM, "device", "dense32"),
     (&RAM, "raw", "seq"),
     (&RAM, "device", "seq"),
+    (&RAM, "raw", "second"),
+    (&RAM, "device", "second"),
+    (&RAM, "raw", "image-clean"),
+    (&RAM, "device", "image-clean"),
     (&RAM, "raw", "image-saved"),
     (&RAM, "device", "image-saved"),
 ];
@@ -255,7 +254,7 @@ fn cell(kind: &'static Kind, state: &str, work: &str, again: bool) -> Option<Cel
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::cells::{self, On};
+    use super::super::cells::On;
     use super::*;
 
     #[test]
@@ -274,7 +273,7 @@ mod tests {
     #[test]
     fn every_cell_has_its_raw_one() {
         for cell in all() {
-            let raw = cells::name(cell.kind, "raw", cell.work.name);
+            let raw = cell.raw();
             let there = all().iter().any(|other| other.name() == raw);
             assert!(there || cell.work.on == On::Takes, "{raw}");
         }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::bars::Bars;
 use super::cells::{Kind, state_named};
-use super::plan::{NULL, RAM};
+use super::kinds::{NULL, RAM};
 use super::results::{Figure, Results};
 use super::targets::TARGETS;
 

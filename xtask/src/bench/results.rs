@@ -7,15 +7,19 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::cells::{self, Cell, Kind, On};
-use super::fio::Taken;
+use super::cells::{self, Kind, On};
+use super::machine::Machine;
+use super::measured::Measured;
 
 /// A run.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Results {
     /// The kernel's release.
     pub(crate) kernel: String,
-    /// What it ran on, in words.
+    /// What it ran on.
+    #[serde(default)]
+    pub(crate) on: Machine,
+    /// The same in words, with the processor.
     pub(crate) machine: String,
     /// The figures, in the order in which they were had.
     pub(crate) cells: Vec<Figure>,
@@ -47,17 +51,40 @@ pub(crate) struct Figure {
     /// Memory held by the snapshot, without a storage in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_bytes: Option<u64>,
+    /// Where the devices are disks of the emulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<Requests>,
+}
+
+/// What two disks were asked for, for each I/O.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
+pub(crate) struct Requests {
+    /// Reads and writes.
+    pub(crate) origin: [f64; 2],
+    pub(crate) store: [f64; 2],
+    /// Bytes written to it.
+    pub(crate) store_bytes: f64,
 }
 
 /// The gates of takes, one after the other, under a load.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Gate {
     pub(crate) name: String,
-    /// From the gate's closing to its opening.
-    pub(crate) gates_ns: Vec<u64>,
-    /// The load's slowest write and its median. It was waited for, or was held, or both.
-    pub(crate) slowest_ns: u64,
+    #[serde(default)]
+    pub(crate) takes: Vec<Take>,
+    /// The load's median write.
     pub(crate) median_ns: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct Take {
+    /// From the gate's closing to its opening.
+    pub(crate) gate_ns: u64,
+    /// Writes that ended meanwhile: those that were in flight.
+    pub(crate) in_flight: u64,
+    /// From the end of the last of them to the gate's opening; where there is none, all of it.
+    pub(crate) beyond_ns: u64,
 }
 
 /// A cell that was measured twice.
@@ -70,89 +97,42 @@ pub(crate) struct Repeated {
     pub(crate) limit: f64,
 }
 
-/// A cell as it was measured.
-#[derive(Debug, Clone)]
-pub(crate) struct Measured {
-    pub(crate) cell: Cell,
-    /// What fio said.
-    pub(crate) taken: Taken,
-    pub(crate) said: Said,
-}
-
-/// What a snapshot said of itself after its cell.
-#[derive(Debug, Default, Clone, Deserialize)]
-pub(crate) struct Said {
-    error: Option<String>,
-    memory_bytes: Option<u64>,
-    #[serde(default)]
-    images: Vec<Image>,
-    /// Sectors of dm-snapshot's storage: `ALLOCATED/ALL`, or what went wrong.
-    dm: Option<String>,
-    /// Nanoseconds that takes held writes.
-    #[serde(default)]
-    gates: Vec<u64>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Image {
-    copy_read_bytes: u64,
-    store_bytes: u64,
-}
-
-impl Said {
-    /// What is wrong with the snapshot, if anything is.
-    pub(crate) fn failure(&self) -> Option<String> {
-        match &self.dm {
-            Some(dm) if !dm.contains('/') => Some(dm.clone()),
-            _ => self.error.clone(),
-        }
-    }
-
-    /// Bytes stored, as it says.
-    fn stored(&self) -> Option<u64> {
-        match (&self.dm, self.images.first()) {
-            (Some(dm), _) => dm.split('/').next()?.parse::<u64>().ok().map(|s| s * 512),
-            (None, image) => image.map(|image| image.store_bytes),
-        }
-    }
-}
-
 impl Results {
     /// The figures from what was measured.
-    pub(crate) fn new(kernel: &str, machine: String, measured: &[Measured]) -> Result<Self> {
-        let rate = |wanted: &str| {
+    pub(crate) fn new(kernel: &str, machine: Machine, measured: &[Measured]) -> Result<Self> {
+        let find = |wanted: &str| {
             measured
                 .iter()
                 .find(|m| m.cell.name() == wanted)
-                .map(|m| m.taken.rate)
                 .with_context(|| format!("no cell {wanted}"))
         };
         let mut results = Self {
             kernel: kernel.into(),
-            machine,
+            on: machine,
+            machine: machine.words(),
             cells: Vec::new(),
             gates: Vec::new(),
             repeated: Vec::new(),
         };
-        for Measured { cell, taken, said } in measured {
+        for one in measured {
+            let Measured { cell, taken, said } = one;
             if cell.again {
                 results.repeated.push(Repeated {
                     name: cell.base(),
-                    off: digits(taken.rate / rate(&cell.base())? - 1.0, 5),
-                    limit: cell.work.agree,
+                    off: digits(one.repeatable() / find(&cell.base())?.repeatable() - 1.0, 5),
+                    limit: machine.agree(cell.work.agree),
                 });
                 continue;
             }
             if let (On::Takes, Some(spread)) = (cell.work.on, taken.spread) {
                 results.gates.push(Gate {
                     name: cell.name(),
-                    gates_ns: said.gates.clone(),
-                    slowest_ns: spread.max_ns,
+                    takes: said.gates.clone(),
                     median_ns: spread.p50_ns,
                 });
                 continue;
             }
-            let raw = rate(&cells::name(cell.kind, "raw", cell.work.name))?;
+            let raw = find(&cell.raw())?.taken.rate;
             // What was saved before the measured work is in the sums, too: they say something of a first overwrite alone.
             let first =
                 matches!(cell.work.on, On::Origin | On::File(_)) && cell.work.before.is_none();
@@ -168,9 +148,10 @@ impl Results {
                 mean_ns: digits(taken.mean_ns, 0),
                 p50_ns: taken.spread.map(|s| s.p50_ns),
                 p99_ns: taken.spread.map(|s| s.p99_ns),
-                read_amplification: part(said.images.first().map(|i| i.copy_read_bytes)),
+                read_amplification: part(said.copy_read()),
                 store_amplification: part(said.stored()),
                 memory_bytes: said.memory_bytes,
+                requests: one.requests(),
             });
         }
         Ok(results)
@@ -209,6 +190,18 @@ impl Results {
             .collect()
     }
 
+    /// What is below the least that is bearable.
+    pub(crate) fn below(&self, least: &[(&str, f64)]) -> Vec<String> {
+        least
+            .iter()
+            .filter_map(|&(name, least)| {
+                let figure = self.cells.iter().find(|figure| figure.name == name)?;
+                (figure.ratio < least)
+                    .then(|| format!("{name}: {:.3} of raw, and not {least}", figure.ratio))
+            })
+            .collect()
+    }
+
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text = fs::read_to_string(file)
             .with_context(|| format!("cannot read {}; `make bench` writes it", file.display()))?;
@@ -221,13 +214,15 @@ impl Results {
 }
 
 /// Rounded, so that the file has no more digits than the figure.
-fn digits(value: f64, digits: i32) -> f64 {
+pub(crate) fn digits(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fio::Taken;
+    use super::super::measured::Said;
     use super::super::plan;
     use super::*;
 
@@ -258,32 +253,34 @@ mod tests {
             measured("ram_device_sparse", 550.0, false),
             measured("ram_device_sparse", 560.0, true),
         ];
-        let results = Results::new("k", String::new(), &list).unwrap();
+        let results = Results::new("k", Machine::Tcg, &list).unwrap();
         assert_eq!(results.cells[1].ratio, 0.55);
         assert_eq!(results.disagreements().len(), 1);
-        assert!(Results::new("k", String::new(), &list[1..]).is_err());
+        assert!(Results::new("k", Machine::Tcg, &list[1..]).is_err());
+    }
+
+    #[test]
+    fn what_is_below_the_least_is_named() {
+        let list = [
+            measured("ram_raw_random", 1000.0, false),
+            measured("ram_other_random", 989.0, false),
+            measured("ram_tracked_random", 971.0, false),
+        ];
+        let results = Results::new("k", Machine::Tcg, &list).unwrap();
+        let below = results.below(&[("ram_other_random", 0.99), ("ram_tracked_random", 0.97)]);
+        assert_eq!(below, ["ram_other_random: 0.989 of raw, and not 0.99"]);
+        assert!(results.below(&[("ram_device_sparse", 0.5)]).is_empty());
     }
 
     #[test]
     fn figures_of_other_devices_stay() {
-        let run = |name: &str| {
-            Results::new("k", String::new(), &[measured(name, 1000.0, false)]).unwrap()
-        };
+        let run =
+            |name: &str| Results::new("k", Machine::Tcg, &[measured(name, 1000.0, false)]).unwrap();
         let mut new = run("ram_raw_seq");
         let mut old = run("ram_raw_sparse");
         old.cells.extend(run("null_raw_sparse").cells);
         new.join(old, "ram");
         let names: Vec<_> = new.cells.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["ram_raw_seq", "null_raw_sparse"]);
-    }
-
-    #[test]
-    fn what_snapshots_say_is_read() {
-        let dm: Said = serde_json::from_str(r#"{ "dm": "49152/1572864" }"#).unwrap();
-        assert_eq!((dm.stored(), dm.failure()), (Some(49152 * 512), None));
-        let full: Said = serde_json::from_str(r#"{ "dm": "Invalid" }"#).unwrap();
-        assert_eq!(full.failure().unwrap(), "Invalid");
-        let none: Said = serde_json::from_str("{}").unwrap();
-        assert_eq!((none.stored(), none.failure()), (None, None));
     }
 }

@@ -2,7 +2,7 @@
 //! The figures to reach: ratios to the raw device within one run.
 
 use super::cells::Kind;
-use super::plan::{NULL, RAM};
+use super::kinds::{NULL, RAM};
 
 /// One of them.
 #[derive(Debug)]

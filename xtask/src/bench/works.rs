@@ -13,6 +13,7 @@ const USUAL: Work = Work {
     once: "",
     long: "",
     agree: 0.01,
+    like: "",
 };
 
 const SEQUENTIAL_READ: &str = "--ioengine=psync --rw=read --bs=1M";
@@ -23,7 +24,7 @@ const FAR: &str =
     "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --norandommap --offset=16G --size=32G";
 
 /// All works, in the order of the report.
-pub(crate) const WORKS: [Work; 27] = [
+pub(crate) const WORKS: [Work; 32] = [
     Work {
         name: "random",
         title: "random 4 KiB write, QD 1",
@@ -138,6 +139,7 @@ pub(crate) const WORKS: [Work; 27] = [
         once: "--size=256M --io_size=512M",
         long: "--size=256M --io_size=512M",
         agree: 0.02,
+        ..USUAL
     },
     Work {
         name: "written",
@@ -184,6 +186,13 @@ pub(crate) const WORKS: [Work; 27] = [
         ..USUAL
     },
     Work {
+        name: "pgbench",
+        title: "PostgreSQL on ext4: pgbench, one client, and a checkpoint",
+        on: On::Program,
+        fio: "pgbench",
+        ..USUAL
+    },
+    Work {
         name: "new",
         title: "a new file on ext4, sequential 1 MiB: into free space",
         on: On::File("new"),
@@ -220,6 +229,15 @@ pub(crate) const WORKS: [Work; 27] = [
         long: "--io_size=96M",
         ..USUAL
     },
+    Work {
+        name: "look",
+        title: "random 4 KiB read of the image, over all of the device, nothing saved, QD 1",
+        on: On::Image,
+        fio: "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap",
+        once: "--io_size=24M",
+        long: "--io_size=24M",
+        ..USUAL
+    },
     saved(
         "saved3",
         "first overwrite after 10³ blocks",
@@ -240,6 +258,24 @@ pub(crate) const WORKS: [Work; 27] = [
         "first overwrite after 10⁶ blocks",
         "--ioengine=psync --rw=write --bs=1M --size=4G",
     ),
+    look(
+        "look3",
+        "random 4 KiB read of the image, 10³ saved blocks of it, QD 1",
+        "--ioengine=psync --rw=write --bs=1M --size=4M",
+        "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap --size=4M",
+    ),
+    look(
+        "look5",
+        "random 4 KiB read of the image, 10⁵ saved blocks of it, QD 1",
+        "--ioengine=psync --rw=write --bs=1M --size=400M",
+        "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap --size=400M",
+    ),
+    look(
+        "look6",
+        "random 4 KiB read of the image, 10⁶ saved blocks of it, QD 1",
+        "--ioengine=psync --rw=write --bs=1M --size=4G",
+        "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap --size=4G",
+    ),
 ];
 
 const fn saved(name: &'static str, title: &'static str, before: &'static str) -> Work {
@@ -249,7 +285,27 @@ const fn saved(name: &'static str, title: &'static str, before: &'static str) ->
         before: Some(before),
         fio: FAR,
         once: "--io_size=24M",
-        long: "--io_size=96M",
+        long: "--io_size=24M",
+        like: "saved3",
+        ..USUAL
+    }
+}
+
+const fn look(
+    name: &'static str,
+    title: &'static str,
+    before: &'static str,
+    fio: &'static str,
+) -> Work {
+    Work {
+        name,
+        title,
+        on: On::Image,
+        before: Some(before),
+        fio,
+        once: "--io_size=24M",
+        long: "--io_size=24M",
+        like: "look",
         ..USUAL
     }
 }
