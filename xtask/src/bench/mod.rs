@@ -27,11 +27,12 @@ mod works;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::accel::Accel;
@@ -119,7 +120,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return compare(&results, &Results::read(&file)?);
     }
     let wrong = results.disagreements();
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if !wrong.is_empty() {
+        let kept = Path::new("target/bench/disagree.json");
+        results.write(kept)?;
+        bail!(
+            "{}\n(the figures are in {})",
+            wrong.join("\n"),
+            kept.display()
+        );
+    }
     if arguments.cells.is_none() {
         fs::create_dir_all(machine.folder())?;
         if let (Some(kind), true) = (&arguments.kind, file.exists()) {
