@@ -119,12 +119,9 @@ impl Engine {
         Ok(served)
     }
 
-    /// Moves `done` of a held write on, unless it waits already: until it can be released, or waits for a copy, or for its turn.
+    /// Moves `done` of a held write that does not wait on: until it can be released, or waits for a copy, or for its turn.
     pub(super) fn go_on<C: LazyCell<SavedPage>>(&mut self, saved: &Saved<C>, id: u32) {
         let held = self.held.get(id);
-        if held.waiting {
-            return;
-        }
         while held.done < held.end {
             let run = saved.saved_run(held.done, held.end - held.done);
             held.done += run;
