@@ -135,6 +135,73 @@ t_origin_nvme() { # long
     check_origin /dev/nvme0n1
 }
 
+# Another controller of the subsystem that t_origin_nvme_multipath makes, and so another path to its namespace.
+SUBSYSTEM=/sys/kernel/config/nvmet/subsystems/blksnap PORT=/sys/kernel/config/nvmet/ports/1
+connect() { echo transport=loop,nqn=blksnap >/dev/nvme-fabrics; }
+# The paths are $PATHS, their controllers $CONTROLLERS, when there are so many.
+paths() {
+    PATHS=(/sys/block/nvme*c*n1)
+    mapfile -t CONTROLLERS < <(grep -lx blksnap /sys/class/nvme/nvme*/subsysnqn)
+    [ ${#CONTROLLERS[@]} = "$1" ] && [ ${#PATHS[@]} = "$1" ] && [ -e "${PATHS[0]}" ]
+}
+disconnect() { echo 1 >"${CONTROLLERS[$1]%/*}/delete_controller"; }
+multipath_off() {
+    while paths 1 || paths 2; do disconnect 0; done
+    rm -f $PORT/subsystems/blksnap
+    rmdir $PORT $SUBSYSTEM/namespaces/1 $SUBSYSTEM
+}
+
+# The paths have no number, so that nobody can open one. That in use goes under load: the writes in flight come back, and go over the other.
+t_origin_nvme_multipath() { # long 6.12
+    local hidden disk
+    modprobe -a nvmet nvme-loop 2>/dev/null || skip "no NVMe over loop"
+    same "$(cat /sys/module/nvme_core/parameters/multipath)" Y "multipath of nvme_core"
+    mount -t configfs none /sys/kernel/config 2>/dev/null || true
+    mkdir $SUBSYSTEM $SUBSYSTEM/namespaces/1 $PORT
+    trap multipath_off EXIT
+    echo 1 >$SUBSYSTEM/attr_allow_any_host
+    echo -n "$(node $A)" >$SUBSYSTEM/namespaces/1/device_path
+    echo 1 >$SUBSYSTEM/namespaces/1/enable
+    echo loop >$PORT/addr_trtype
+    ln -s $SUBSYSTEM $PORT/subsystems/blksnap
+    connect && connect
+    within 10 paths 2
+    for hidden in "${PATHS[@]}"; do
+        [ ! -e "$hidden/dev" ] && [ ! -e "/dev/${hidden##*/}" ] || fail "the path ${hidden##*/} can be opened"
+    done
+    disk=${PATHS[0]##*/}
+    disk=/dev/${disk%%c*}n1
+    within 10 test -b "$disk"
+    check_origin "$disk"
+    blkdiscard -z "$disk"
+    load "$disk" $W/3.journal
+    snapshot memory -- "$disk"
+    for _ in 1 2; do
+        disconnect 0
+        more_writes $W/3.journal
+        connect
+        within 10 paths 2
+    done
+    stop_loads
+    copy "${IMAGE[0]}" $W/image
+    stamp prove $W/image:$W/3.journal --after "$BEFORE" --before "$AFTER"
+    stamp prove "$disk:$W/3.journal"
+    destroy
+    snapc detach "$disk"
+}
+
+t_origin_bcache() { # long
+    modprobe bcache || skip "no bcache"
+    local i
+    trap bcache_off EXIT
+    make-bcache -B "$(node $A)" -C "$(node $C)" --writeback --block 512 --bucket 64k >/dev/null
+    # udev registers both, and each finds the other.
+    within 10 eval 'ls /sys/fs/bcache/*-*/bdev0 && [ -b /dev/bcache0 ]'
+    for i in $A $C; do errno EBUSY snapc attach "$(node $i)"; done
+    grep -q '\[writeback\]' /sys/block/bcache0/bcache/cache_mode || fail "no cache of writes"
+    check_origin /dev/bcache0
+}
+
 t_origin_loop() { # long
     local loop
     truncate -s 16M $W/file

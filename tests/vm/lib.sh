@@ -118,6 +118,13 @@ scsi_disk() {
     within 10 test -b "$DISK"
 }
 
+# No bcache device is left, nor a set of caches.
+bcache_off() {
+    local i
+    for i in /sys/block/bcache*/bcache /sys/fs/bcache/*-*; do [ ! -e "$i" ] || echo 1 >"$i/stop"; done
+    within 10 eval '! ls -d /sys/block/bcache* /sys/fs/bcache/*-*'
+}
+
 # A store for tests that do not care: memory.
 STORE=memory
 

@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "udev",
     "dmsetup",
     "mdadm",
+    "bcache-tools",
     "lvm2",
     "jq",
     "procps",
