@@ -76,16 +76,6 @@ t_fault_origin_stuck_at_the_take() { # long 7.3
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
-# frail_fs NAME DISK: a frail mapping with a mounted ext4 that has something to write, at $W/NAME.
-frail_fs() {
-    local frail && frail=$(frail "$1" "$2")
-    mkfs.ext4 -q -F "$frail"
-    mkdir -p "$W/$1"
-    mount "$frail" "$W/$1"
-    echo something >"$W/$1/something"
-    echo "$frail"
-}
-
 # The process is in the middle of a freeze that stands still.
 freezing() { grep -qE 'freeze|bsk_wait|bsk_mutex' "/proc/$1/stack"; }
 
@@ -165,9 +155,6 @@ t_fault_take_waits_for_a_stuck_one() {
     destroy "$second"
     umount $W/fs
 }
-
-# The process sleeps in the kernel for its write.
-writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }
 
 t_fault_origin_stuck_under_the_copy() { # long
     local frail && frail=$(frail frail $A)

@@ -108,10 +108,10 @@ LOADS=()
 # copy FROM TO [MIB]: reads past the page cache, so that what is compared comes from the device.
 copy() { dd if="$1" of="$2" bs=1M ${3:+count=$3} iflag=direct status=none; }
 
-# scsi_disk MIB: makes a disk that can be taken away, its node in $DISK.
+# scsi_disk MIB [PARAMETER…]: makes a disk that can be taken away, its node in $DISK.
 scsi_disk() {
     local block
-    modprobe scsi_debug dev_size_mb="$1" delay=0 || skip "no scsi_debug"
+    modprobe scsi_debug dev_size_mb="$1" delay=0 "${@:2}" || skip "no scsi_debug"
     within 10 eval 'ls /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*/size'
     block=(/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
     DISK=/dev/${block[0]##*/}
@@ -137,6 +137,16 @@ frail() {
     node "/dev/mapper/$1"
 }
 
+# frail_fs NAME DISK: a frail mapping with a mounted ext4 that has something to write, at $W/NAME.
+frail_fs() {
+    local frail && frail=$(frail "$1" "$2")
+    mkfs.ext4 -q -F "$frail"
+    mkdir -p "$W/$1"
+    mount "$frail" "$W/$1"
+    echo something >"$W/$1/something"
+    echo "$frail"
+}
+
 # turn NAME LINES: its table is these lines from now on. What is in flight ends before.
 turn() {
     dmsetup suspend "$1" --nolockfs
@@ -158,3 +168,6 @@ judged() {
 
 # A load that is to run without an error.
 more() { stamp load "$1" --direct --journal "$W/$2.journal" --seconds "${3:-0.5}" --seed "$2" "${@:4}"; }
+
+# The process sleeps in the kernel for its write.
+writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -378,6 +379,11 @@ static int whole_snapshot(int fd, int argc, char **argv)
 	return 0;
 }
 
+static void handled(int signal)
+{
+	(void)signal;
+}
+
 static int on_control(const char *verb, int argc, char **argv)
 {
 	int fd = controller();
@@ -524,11 +530,15 @@ static int on_control(const char *verb, int argc, char **argv)
 		printf("%u\n", count);
 		return 0;
 	}
-	if (!strcmp(verb, "wait")) { /* ID MILLISECONDS */
+	if (!strcmp(verb, "wait") || !strcmp(verb, "interrupted")) { /* ID MILLISECONDS; interrupted: a signal comes every 20 ms, and is handled */
 		static struct event e;
+		struct itimerval every = { { 0, 20000 }, { 0, 20000 } };
+		struct sigaction nothing = { .sa_handler = handled };
 
 		parse_id(argv[2], e.id);
 		e.timeout = (uint32_t)strtoul(argv[3], NULL, 0);
+		if (*verb == 'i' && (sigaction(SIGALRM, &nothing, NULL) || setitimer(ITIMER_REAL, &every, NULL)))
+			return fail();
 		if (ioctl(fd, WAIT_EVENT, &e))
 			return fail();
 		printf("code=%u\n", e.code);
