@@ -3,8 +3,12 @@
  * Not an example: another user of a function that blkfilter.ko hooks, for the tests. With `modify` set it registers as a live
  * patch does (IPMODIFY), with `direct` as a BPF program at `fentry` does: nobody else may do these beside. Else as a tracer, which
  * counts the calls that it sees in the parameter `calls`. It changes nothing.
+ *
+ * With `around` set it has submit_bio() lead the bios of blkfilter's own disk past what is hooked, as if a compiler had inlined it there:
+ * 1, past the entry of submit_bio_noacct(); 2, past both functions, to the driver.
  */
 #include <linux/atomic.h>
+#include <linux/blkdev.h>
 #include <linux/ftrace.h>
 #include <linux/linkage.h>
 #include <linux/module.h>
@@ -21,6 +25,9 @@ MODULE_PARM_DESC(direct, "register as a BPF program does");
 static char *function = "submit_bio_noacct";
 module_param(function, charp, 0444);
 MODULE_PARM_DESC(function, "the function");
+static int around;
+module_param(around, int, 0444);
+MODULE_PARM_DESC(around, "lead bios of blkfilter's test past one hooked function, or two");
 static unsigned long calls;
 module_param(calls, ulong, 0444);
 MODULE_PARM_DESC(calls, "calls seen");
@@ -28,6 +35,30 @@ MODULE_PARM_DESC(calls, "calls seen");
 static void notrace rival_call(unsigned long ip, unsigned long parent, struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	WRITE_ONCE(calls, calls + 1);
+}
+
+static void rival_to_driver(struct bio *bio)
+{
+	bio->bi_bdev->bd_disk->fops->submit_bio(bio);
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#define rival_bio(fregs)	((struct bio *)ftrace_regs_get_argument(fregs, 0))
+#define rival_divert(fregs, to)	ftrace_regs_set_instruction_pointer(fregs, to)
+#else
+#define rival_bio(fregs)	((struct bio *)(fregs)->regs.di)
+#define rival_divert(fregs, to)	ftrace_instruction_pointer_set(fregs, to)
+#endif
+
+static void notrace rival_lead(unsigned long ip, unsigned long parent, struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	unsigned long to = (unsigned long)rival_to_driver;
+
+	if (strcmp(rival_bio(fregs)->bi_bdev->bd_disk->disk_name, "blkfilter-test"))
+		return;
+	if (around == 1)
+		to = (unsigned long)submit_bio_noacct + ENDBR_INSN_SIZE + MCOUNT_INSN_SIZE;
+	rival_divert(fregs, to);
 }
 
 void rival_direct(void);
@@ -53,8 +84,8 @@ static int __init rival_init(void)
 	int ret;
 
 	if (!direct)
-		rival_ops.func = rival_call;
-	if (modify)
+		rival_ops.func = around ? rival_lead : rival_call;
+	if (modify || around)
 		rival_ops.flags |= FTRACE_OPS_FL_IPMODIFY;
 	ret = ftrace_set_filter(&rival_ops, (unsigned char *)function, strlen(function), 1);
 	if (ret)

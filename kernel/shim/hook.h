@@ -116,7 +116,8 @@ void bsr_part_gone(struct block_device *bdev);	/* Rust: sleeps, for the lock of 
 bool bsk_disk_dying(void *disk);		/* atomic; being deleted, or deleted */
 
 /* ---- hook_ftrace.c: all hooks at once ---- */
-int bsk_hooks_on(const char **what);	/* sleeps; on failure *what says which hook */
+int bsk_hooks_on(const char **what);	/* sleeps; all but those on bios; on failure *what says which hook */
+int bsk_hooks_direct(const char **what);	/* sleeps; of those on bios, submit_bio_noacct_nocheck, and when called again submit_bio_noacct */
 void bsk_hooks_off(void);		/* sleeps; afterwards nobody is in a hook or in a function one leads to */
 
 /* ---- hook_dev.c: facts about a block device, and references ---- */
@@ -155,6 +156,7 @@ int bsk_test_new(void **test, struct block_device **bdev, const void **ops);	/* 
 void bsk_test_free(void *test);			/* sleeps */
 int bsk_test_send(void *test, bool write, u64 sector);	/* sends a bio and waits for its end; sleeps */
 u32 bsk_test_shown(void *test);			/* times the filter was shown a bio */
+u32 bsk_test_early(void *test);			/* of these, in submit_bio_noacct */
 u32 bsk_test_seen(void *test);			/* times the driver saw one */
 void bsk_test_hold(void *test, bool on);	/* the filter holds what it is shown, and sends it on a moment later */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * All hooks at once, and our own text.
+ * All hooks, and our own text.
  *
  * Bios are many: ftrace calls the hook on them directly. A function has one direct caller at most (a BPF program's "fentry" is
  * another kind of it), and none beside a live patch. The others are seldom called and go through ftrace's own trampoline.
@@ -24,7 +24,7 @@ static struct bsk_hook *const bsk_hooks[] = {
 #define unregister_ftrace_direct(ops, addr, free)	unregister_ftrace_direct_multi(ops, addr)
 #endif
 
-/* What is called directly. */
+/* What is called directly, in the order in which they are set: the later one of a bio's way first, so that each can be tried where it alone shows it. */
 static struct bsk_direct {
 	const char *function;
 	void (*hook)(void);
@@ -33,6 +33,7 @@ static struct bsk_direct {
 	{ .function = "submit_bio_noacct_nocheck", .hook = bsk_on_start },
 	{ .function = "submit_bio_noacct", .hook = bsk_on_submit },
 };
+static int bsk_directs_set;
 
 static int bsk_direct_on(struct bsk_direct *direct)
 {
@@ -43,6 +44,17 @@ static int bsk_direct_on(struct bsk_direct *direct)
 	ret = register_ftrace_direct(&direct->ops, (unsigned long)direct->hook);
 	if (ret)
 		ftrace_free_filter(&direct->ops);
+	return ret;
+}
+
+int bsk_hooks_direct(const char **what)
+{
+	int ret;
+
+	*what = bsk_directs[bsk_directs_set].function;
+	ret = bsk_direct_on(&bsk_directs[bsk_directs_set]);
+	if (!ret)
+		bsk_directs_set++;
 	return ret;
 }
 
@@ -73,7 +85,7 @@ static void bsk_hook_off(struct bsk_hook *hook)
 
 int bsk_hooks_on(const char **what)
 {
-	int i, n, ret;
+	int i, ret;
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	bsk_text_start = (unsigned long)THIS_MODULE->mem[MOD_TEXT].base;
@@ -93,16 +105,7 @@ int bsk_hooks_on(const char **what)
 		if (ret)
 			goto undo;
 	}
-	for (n = 0; n < ARRAY_SIZE(bsk_directs); n++) {
-		*what = bsk_directs[n].function;
-		ret = bsk_direct_on(&bsk_directs[n]);
-		if (ret)
-			goto undo_directs;
-	}
 	return 0;
-undo_directs:
-	while (n--)
-		bsk_direct_off(&bsk_directs[n]);
 undo:
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
@@ -113,10 +116,10 @@ undo:
 
 void bsk_hooks_off(void)
 {
-	int i = ARRAY_SIZE(bsk_hooks), n = ARRAY_SIZE(bsk_directs);
+	int i = ARRAY_SIZE(bsk_hooks);
 
-	while (n--)
-		bsk_direct_off(&bsk_directs[n]);
+	while (bsk_directs_set)
+		bsk_direct_off(&bsk_directs[--bsk_directs_set]);
 	while (i--)
 		bsk_hook_off(bsk_hooks[i]);
 	bsk_gone_exit();

@@ -19,7 +19,7 @@ struct bsk_test {
 	struct bio *held;
 	struct work_struct send;
 	bool hold;
-	u32 shown, seen;
+	u32 shown, early, seen;
 };
 
 #define BSK_TEST_PAUSE_MS	20
@@ -56,6 +56,9 @@ static int bsk_test_submit(void *priv, struct bio *bio, u64 sector, u64 sectors,
 	struct bsk_test *test = priv;
 
 	test->shown++;
+	/* The disk has no write cache: submit_bio_noacct() takes the flag off on its way to submit_bio_noacct_nocheck(). */
+	if (bio->bi_opf & REQ_FUA)
+		test->early++;
 	if (!test->hold || (flags & BLKFILTER_AGAIN))
 		return BLKFILTER_PASS;
 	test->held = bio;
@@ -134,7 +137,7 @@ void bsk_test_free(void *handle)
 int bsk_test_send(void *handle, bool write, u64 sector)
 {
 	struct bsk_test *test = handle;
-	struct bio *bio = bio_alloc(test->disk->part0, 1, write ? REQ_OP_WRITE : REQ_OP_READ, GFP_KERNEL);
+	struct bio *bio = bio_alloc(test->disk->part0, 1, write ? REQ_OP_WRITE | REQ_FUA : REQ_OP_READ, GFP_KERNEL);
 	int ret;
 
 	if (!bio)
@@ -151,6 +154,11 @@ int bsk_test_send(void *handle, bool write, u64 sector)
 u32 bsk_test_shown(void *test)
 {
 	return ((struct bsk_test *)test)->shown;
+}
+
+u32 bsk_test_early(void *test)
+{
+	return ((struct bsk_test *)test)->early;
 }
 
 u32 bsk_test_seen(void *test)

@@ -309,6 +309,7 @@ unsafe extern "C" {
     pub(crate) static bsk_text_start: c_ulong;
     pub(crate) static bsk_text_len: c_ulong;
     pub(crate) fn bsk_hooks_on(what: *mut *const c_char) -> c_int;
+    pub(crate) fn bsk_hooks_direct(what: *mut *const c_char) -> c_int;
     pub(crate) fn bsk_hooks_off();
 
     // hook_dev.c
@@ -352,6 +353,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_test_free(test: *mut c_void);
     pub(crate) fn bsk_test_send(test: *mut c_void, write: bool, sector: u64) -> c_int;
     pub(crate) fn bsk_test_shown(test: *mut c_void) -> u32;
+    pub(crate) fn bsk_test_early(test: *mut c_void) -> u32;
     pub(crate) fn bsk_test_seen(test: *mut c_void) -> u32;
     pub(crate) fn bsk_test_hold(test: *mut c_void, on: bool);
 

@@ -150,6 +150,19 @@ t_load_filter_rival() { # long
     rmmod blkfilter
 }
 
+# A hook that is not called, as were the function inlined where it is called: each by itself is missed at load.
+t_load_filter_proves_both_hooks() { # long
+    local around missed=(- submit_bio_noacct submit_bio_noacct_nocheck)
+    for around in 1 2; do
+        modprobe blkfilter_rival function=submit_bio around=$around
+        ! modprobe blkfilter 2>$W/error || fail "loaded where it cannot see what comes to ${missed[around]}"
+        grep -q 'not supported' $W/error || fail "it says: $(<$W/error)"
+        dmesg | tail -n 5 | grep -q "self-test of ${missed[around]} failed at a write that passes" || fail "the log says: $(dmesg | tail -n 5)"
+        rmmod blkfilter_rival
+    done
+    modprobe blkfilter
+}
+
 # Tracers on the same function see each write, and so do we; loading and leaving between them.
 t_load_filter_beside_tracers() { # long
     local trace=/sys/kernel/tracing

@@ -89,8 +89,8 @@ impl Hooks for Blkfilter {
 
 impl kern::Module for Blkfilter {
     fn init() -> Result<Self> {
-        let hooks = On::new()?;
-        selftest::run()?;
+        let mut hooks = On::new()?;
+        selftest::run(&mut hooks)?;
         kern::pr_info!("loaded: submit_bio_noacct and submit_bio_noacct_nocheck are hooked");
         Ok(Blkfilter { _hooks: hooks })
     }

@@ -29,7 +29,7 @@ pub mod selftest;
 pub mod table;
 pub mod work;
 
-use core::ffi::CStr;
+use core::ffi::{c_char, c_int, CStr};
 use core::ptr;
 
 use rust_alloc::sync::Arc;
@@ -87,7 +87,8 @@ pub trait Hooks: 'static {
 pub struct On(());
 
 impl On {
-    /// Sleeps. On failure the log says which hook could not be set.
+    /// All but that on `submit_bio_noacct`: bios are seen where `submit_bio_noacct_nocheck` begins. Sleeps. On failure the log says
+    /// which hook could not be set.
     pub fn new() -> Result<On> {
         // SAFETY: process context at load; undone below and in drop.
         Errno::check(unsafe { sys::bsk_ends_init() })?;
@@ -97,16 +98,8 @@ impl On {
             unsafe { sys::bsk_ends_exit() };
             return Err(e);
         }
-        let mut what = ptr::null();
-        // SAFETY: `what` is written before any hook is tried.
-        let result = Errno::check(unsafe { sys::bsk_hooks_on(&mut what) });
-        if let Err(e) = result {
-            // SAFETY: a static string of the shim's.
-            let what = unsafe { CStr::from_ptr(what) };
-            crate::pr_err!(
-                "cannot hook {}: {e} (is there a live patch, a BPF program or another filter on it, or is ftrace disabled?)",
-                what.to_str().unwrap_or("?")
-            );
+        // SAFETY: process context at load; the name is written before any hook is tried.
+        if let Err(e) = set(|what| unsafe { sys::bsk_hooks_on(what) }) {
             // SAFETY: initialised above, nothing uses them.
             unsafe {
                 sys::bsk_held_exit();
@@ -114,8 +107,32 @@ impl On {
             }
             return Err(e);
         }
-        Ok(On(()))
+        let mut on = On(());
+        on.direct().map(|()| on)
     }
+
+    /// The last one: bios are seen where `submit_bio_noacct` begins. Called once. Sleeps. On failure the log says why.
+    pub fn early(&mut self) -> Result {
+        self.direct()
+    }
+
+    fn direct(&mut self) -> Result {
+        // SAFETY: process context at load; the name is written before the hook is tried; called twice, as there are two.
+        set(|what| unsafe { sys::bsk_hooks_direct(what) })
+    }
+}
+
+/// Sets hooks; on failure says which one could not be set. `f` writes the name of each before it tries it, a static string of the shim's.
+fn set(f: impl FnOnce(*mut *const c_char) -> c_int) -> Result {
+    let mut what = ptr::null();
+    Errno::check(f(&mut what)).map(|_| ()).inspect_err(|e| {
+        // SAFETY: as said above.
+        let what = unsafe { CStr::from_ptr(what) };
+        crate::pr_err!(
+            "cannot hook {}: {e} (is there a live patch, a BPF program or another filter on it, or is ftrace disabled?)",
+            what.to_str().unwrap_or("?")
+        );
+    })
 }
 
 impl Drop for On {

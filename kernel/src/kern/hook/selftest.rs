@@ -22,6 +22,8 @@ pub struct TestDisk {
 pub struct Counts {
     /// Bios the filter was shown.
     pub shown: u32,
+    /// Of these, in `submit_bio_noacct`; the others in `submit_bio_noacct_nocheck`.
+    pub early: u32,
     /// Bios the driver saw.
     pub seen: u32,
 }
@@ -57,7 +59,9 @@ impl TestDisk {
     pub fn counts(&self) -> Counts {
         let test = self.test.as_ptr();
         // SAFETY: the disk is live.
-        unsafe { Counts { shown: sys::bsk_test_shown(test), seen: sys::bsk_test_seen(test) } }
+        unsafe {
+            Counts { shown: sys::bsk_test_shown(test), early: sys::bsk_test_early(test), seen: sys::bsk_test_seen(test) }
+        }
     }
 
     /// Whether the filter holds what it is shown, and sends it on a moment later. If the driver has seen it before, the count of
