@@ -97,6 +97,29 @@ t_cbtinfo() {
     destroy
 }
 
+# The older interface by the library: its example makes two snapshots, reads the map between them, and marks.
+t_uapi_by_the_library() { # long
+    local a image && a=$(node $A)
+    truncate -s 32M $W/store
+    read -r ID image < <(upstream take "$a" $W/store)
+    same "$(upstream wait "$ID" 0)" nothing "the event"
+    copy "$image" $W/image1
+    upstream end "$ID"
+    dd if=/dev/urandom of="$a" bs=4k seek=3000 count=500 oflag=direct status=none
+    read -r ID image < <(upstream take "$a" $W/store)
+    copy "$image" $W/image2
+    upstream map "$a" $W/map 1 >$W/changes
+    # 4 KiB blocks 3000 to 3499 are in the tracking blocks 187 to 218.
+    same "$(<$W/changes)" "$((187 << 16)) $((32 << 16))" "what changed"
+    stamp delta $W/image1 $W/image2 --map $W/map --base 1
+    upstream end "$ID"
+    upstream mark "$a" 127 2
+    ! upstream mark "$a" 65535 2 2>$W/said || fail "sectors behind the device can be marked"
+    read -r ID image < <(upstream take "$a" $W/store)
+    same "$(upstream map "$a" $W/map 2)" "0 $((2 << 16))" "what was marked"
+    upstream end "$ID"
+}
+
 # A program compiled from the generated headers alone uses everything there is; for 64 bits, and for 32.
 headers() {
     local a && a=$(node $A)

@@ -243,6 +243,17 @@ impl Control for FakeControl {
         })
     }
 
+    fn snapshot_create(&self, store: &Path, _limit_sectors: u64) -> io::Result<[u8; 16]> {
+        self.snapshot_open(&OpenRequest {
+            bound: false,
+            store: StorePlace::Path(store),
+            limit: 0,
+            gate_timeout_ms: 0,
+            policy: 0,
+            copy_memory_kib: 0,
+        })
+    }
+
     fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]> {
         let store = place(request.store)?;
         self.kernel.with_state(|state| {
@@ -499,6 +510,7 @@ impl Device for FakeDevice {
                 changed,
                 size_bytes,
                 consumers: Default::default(),
+                dirty: Default::default(),
             };
             state.attachments.insert(name.clone(), attachment);
             Ok(())
@@ -544,8 +556,19 @@ impl Device for FakeDevice {
         })
     }
 
-    fn cbt_dirty(&self, _ranges: &[SectorRange]) -> io::Result<()> {
-        Err(Errno::OPNOTSUPP.into())
+    fn cbt_dirty(&self, ranges: &[SectorRange]) -> io::Result<()> {
+        self.attached(|attachment| {
+            let sectors = attachment.size_bytes.div_ceil(512);
+            for range in ranges.iter().filter(|range| range.count > 0) {
+                let end = range.offset.checked_add(range.count).ok_or(Errno::INVAL)?;
+                if end > sectors {
+                    return Err(Errno::INVAL.into());
+                }
+                let blocks = range.offset * 512 / BLOCK_BYTES..(end * 512).div_ceil(BLOCK_BYTES);
+                attachment.dirty.extend(blocks.map(|block| block as usize));
+            }
+            Ok(())
+        })
     }
 
     fn snapshot_add(&self, id: [u8; 16], shared: bool) -> io::Result<()> {
@@ -623,11 +646,18 @@ impl Device for FakeDevice {
     }
 
     fn snapshot_info(&self) -> io::Result<SnapshotInfo> {
-        let stat = self.image_stat([0; 16])?;
-        Ok(SnapshotInfo {
-            error_code: stat.error,
-            image: stat.image,
-        })
+        self.attached(|_| Ok(()))?;
+        match self.image_stat([0; 16]) {
+            Ok(stat) => Ok(SnapshotInfo {
+                error_code: stat.error,
+                image: stat.image,
+            }),
+            // In no snapshot.
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                Ok(SnapshotInfo::ZERO)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn cbt_state(&self) -> io::Result<CbtState> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the simulated kernel remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -39,6 +39,9 @@ pub(crate) struct Attachment {
     /// Named bases.
     #[serde(default)]
     pub(crate) consumers: BTreeMap<String, u64>,
+    /// Blocks that the next take tells as changed, whatever is in them.
+    #[serde(default)]
+    pub(crate) dirty: BTreeSet<usize>,
 }
 
 /// A snapshot.
@@ -183,7 +186,7 @@ impl Attachment {
                 data.get(at * block..data.len().min((at + 1) * block))
                     .map(<[u8]>::to_vec)
             };
-            if range(&before) != range(&now) {
+            if self.dirty.remove(&at) || range(&before) != range(&now) {
                 *changed = self.number;
             }
         }

@@ -84,6 +84,12 @@ pub trait Control: Send + Sync + fmt::Debug {
     ///
     /// See [`Control::version`].
     fn features(&self) -> io::Result<Features>;
+    /// `SNAPSHOT_CREATE`: differences go to this path, up to so many sectors.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::version`].
+    fn snapshot_create(&self, store: &Path, limit_sectors: u64) -> io::Result<[u8; 16]>;
     /// `SNAPSHOT_OPEN`.
     ///
     /// # Errors

@@ -36,6 +36,7 @@
 //! | [`snapshot`], [`event`] | [`Snapshot`]: create, add, take, information, events, destroy |
 //! | [`store`] | [`Store`]: where differences are stored |
 //! | [`free`] | free space is not saved, and not read |
+//! | [`upstream`] | the older interface: byte map, marks, its snapshots and events |
 //! | [`mounts`], [`fsmap`] | what the system tells of mounts and of free space |
 //! | [`id`] | [`SnapshotId`], [`ChangeId`] |
 //! | [`error`] | [`Error`]: a kind, what happened, and what to do about it |
@@ -59,6 +60,7 @@ pub mod snapshot;
 pub mod store;
 mod sys;
 mod sysfs;
+pub mod upstream;
 
 pub use blksnap_uapi as uapi;
 pub use changes::{Changes, Extent};

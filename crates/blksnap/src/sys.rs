@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use blksnap_uapi::Abi;
 use blksnap_uapi::control::{
-    self, SnapshotCollect, SnapshotDestroy, SnapshotEvent, SnapshotTake, Version,
+    self, SnapshotCollect, SnapshotCreate, SnapshotDestroy, SnapshotEvent, SnapshotTake, Version,
 };
 use blksnap_uapi::ctl::{self, CbtDirty, CbtInfo, CbtMap, SectorRange, SnapshotAdd, SnapshotInfo};
 use blksnap_uapi::extended::{
@@ -196,6 +196,17 @@ impl Control for ControlFile {
         };
         ioctl::<{ extended::IOCTL_BLKSNAP_FEATURES }, _>(&self.0, &mut features)?;
         Ok(features)
+    }
+
+    fn snapshot_create(&self, store: &Path, limit_sectors: u64) -> io::Result<[u8; 16]> {
+        let path = CString::new(store.as_os_str().as_bytes())?;
+        let mut argument = SnapshotCreate {
+            diff_storage_limit_sect: limit_sectors,
+            diff_storage_filename: address(path.as_ptr()),
+            ..SnapshotCreate::ZERO
+        };
+        ioctl::<{ control::IOCTL_BLKSNAP_SNAPSHOT_CREATE }, _>(&self.0, &mut argument)?;
+        Ok(argument.id)
     }
 
     fn snapshot_open(&self, request: &OpenRequest<'_>) -> io::Result<[u8; 16]> {
