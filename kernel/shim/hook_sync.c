@@ -90,6 +90,7 @@ u64 bsk_count_sum(void *count)
 
 	for_each_possible_cpu(cpu)
 		sum += READ_ONCE(*per_cpu_ptr(bsk_cell(count), cpu));
+	smp_mb();	/* pairs with the one before each count off: what the bios did that have ended is seen */
 	return sum;
 }
 

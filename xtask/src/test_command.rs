@@ -136,7 +136,7 @@ fn models(tally: &mut Tally) -> Result<()> {
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", sh::target().join("loom"))
         .args(["test", "--quiet", "--release", "--package", "blksnap_core"])
-        .args(["--lib", "model"]);
+        .args(["--package", "blksnap_models", "--lib", "model"]);
     let (what, passed) = ("models of the lock-free parts", tally.passed);
     watch(command, what, tally)?;
     if tally.passed == passed && tally.failed.is_empty() {

@@ -19,6 +19,8 @@ use core::ptr::{self, NonNull};
 use crate::errno::{Errno, Result};
 pub use crate::rcu::{drop_retired, Atomic, RcuArc, Retired};
 use crate::sys;
+/// Those of the language; a model of a part of the kernel puts its own in their place.
+pub(crate) use core::sync::atomic;
 
 /// Which kind of lock it is. They nest in the order in which they stand here.
 #[derive(Clone, Copy)]

@@ -24,6 +24,7 @@ pub mod control;
 pub mod dev;
 pub mod entry;
 pub mod flight;
+mod heads;
 pub mod ops;
 pub mod selftest;
 pub mod table;

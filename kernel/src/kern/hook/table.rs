@@ -7,31 +7,25 @@
 //!
 //! States of an element: 1 not in the table; 2 in it, seen by readers; 3 removed, may still be seen by readers that were there
 //! before; after a grace period ([`super::control::grace`]), 1. The table has a reference in 2 and 3.
+//!
+//! `crates/models` has this very file run in all interleavings.
 
-use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use rust_alloc::sync::Arc;
 
 use super::dev::Disk;
+use super::heads::head;
+use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::Atomic;
-
-/// Which bits of a disk's address choose the list: `BSK_DISK_SHIFT`. A gendisk is larger than this.
-const SHIFT: u32 = 10;
-const LISTS: usize = 256;
-
-/// The heads of the lists.
-#[no_mangle]
-static bsr_disks: [AtomicPtr<c_void>; LISTS] = [const { AtomicPtr::new(ptr::null_mut()) }; LISTS];
 
 /// The place in an element through which it is linked.
 pub struct Link<T>(AtomicPtr<T>);
 
 impl<T> Link<T> {
     /// Not linked.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Link(AtomicPtr::new(ptr::null_mut()))
     }
 }
@@ -51,7 +45,7 @@ pub trait Linked: Sized {
 }
 
 /// The table. Its changes are made under one lock, that of the control plane. INVARIANT: a module has one `Table`, which alone
-/// uses [`bsr_disks`].
+/// uses the heads of the lists.
 pub struct Table<T> {
     owns: PhantomData<Arc<T>>,
 }
@@ -67,9 +61,8 @@ impl<T: Linked> Table<T> {
 
     #[inline]
     fn list(&self, disk: Disk) -> &AtomicPtr<T> {
-        let head: *const AtomicPtr<c_void> = &bsr_disks[(disk.address() >> SHIFT) % LISTS];
         // SAFETY: the same memory as a pointer to another type; INVARIANT: all that is stored there is of this type.
-        unsafe { &*head.cast() }
+        unsafe { &*head(disk).cast() }
     }
 
     /// The first element that may be of `disk`.
