@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! What an operation costs as a snapshot grows: `cargo bench -p blksnap_core`, with `MOST=100000000` for the largest.
+//! What an operation costs as a snapshot grows: `cargo bench -p blksnap_core --bench scale`, with `MOST=100000000` for the largest, which takes
+//! 2 GB of memory and some minutes.
 //!
-//! Processor nanoseconds an operation on a device of 16 TiB, all places at random, after so many blocks were saved one by one.
+//! Processor time of an operation on a device of 16 TiB, all places at random, after so many blocks were saved one by one.
 //! Its figures are in `docs/performance.md`.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use blksnap_core::cbt::Marks;
 use blksnap_core::cow::{Action, Engine, Epoch, Limits, Saved, SavedPage};
 use blksnap_core::BlockRange;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
+use rustix::time::{clock_gettime, ClockId};
 
 const BLOCKS: u64 = 1 << 32;
-const ROUNDS: u64 = 2_000_000;
 
 struct Random(u64);
 
@@ -36,25 +39,35 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn new() -> Self {
+    fn new(blocks: u64) -> Self {
         let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
         let bits = || Saved::new(BLOCKS).expect("memory");
         let (saved, own) = (bits(), bits());
         engine.prepare(&saved, &own).expect("memory");
         engine.take().expect("prepared");
-        Self {
+        let mut snapshot = Self {
             engine,
             saved,
             slot: 0,
+        };
+        snapshot.grow(blocks, &mut Random(2), parts(blocks));
+        snapshot
+    }
+
+    fn blocks(&self) -> u64 {
+        self.engine.stats().saved_blocks
+    }
+
+    /// Writes until so many blocks are saved.
+    fn grow(&mut self, blocks: u64, random: &mut Random, parts: u64) {
+        while self.blocks() < blocks {
+            self.write(random.block(parts));
         }
     }
 
     /// A write of one block, with its copy and its store.
     fn write(&mut self, block: u64) {
-        let range = BlockRange {
-            start: block,
-            count: 1,
-        };
+        let range = one(block);
         if self.saved.covers(range) {
             return;
         }
@@ -80,75 +93,117 @@ impl Snapshot {
     }
 }
 
-/// Nanoseconds that this thread has had a processor, so that others at work do not count; without Linux, those that passed.
-fn clock(begin: Instant) -> u64 {
-    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let spent = spent
-        .as_deref()
-        .and_then(|spent| spent.split(' ').next()?.parse().ok());
-    spent.unwrap_or_else(|| u64::try_from(begin.elapsed().as_nanos()).unwrap_or(0))
+/// Equally dense at each size: a fortieth of the parts that are written, which are all there are at 10⁸.
+fn parts(blocks: u64) -> u64 {
+    (blocks / 1600).clamp(1, BLOCKS >> 16)
 }
 
-fn time(rounds: u64, mut operation: impl FnMut()) -> f64 {
-    let now = Instant::now();
-    let begin = clock(now);
-    (0..rounds).for_each(|_| operation());
-    (clock(now) - begin) as f64 / rounds as f64
+/// How long this thread has had a processor, so that others at work do not count.
+fn clock() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(spent).expect("time does not go back")
+}
+
+/// Times an operation by [`clock`].
+fn bench(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    mut operation: impl FnMut(u64),
+) {
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|rounds| {
+            let begin = clock();
+            operation(rounds);
+            clock() - begin
+        });
+    });
+}
+
+fn one(block: u64) -> BlockRange {
+    BlockRange {
+        start: block,
+        count: 1,
+    }
+}
+
+fn marks(criterion: &mut Criterion) {
+    let marks = Marks::new(BLOCKS * 8, 16).expect("memory");
+    let mut random = Random(1);
+    let mut group = criterion.benchmark_group("mark");
+    bench(
+        &mut group,
+        BenchmarkId::from_parameter("at random"),
+        |rounds| {
+            (0..rounds).for_each(|_| marks.mark(random.block(1 << 11) * 8, 8));
+        },
+    );
+    bench(&mut group, BenchmarkId::from_parameter("again"), |rounds| {
+        (0..rounds).for_each(|_| marks.mark(black_box(4096), 8));
+    });
+}
+
+/// First overwrites, while the snapshot grows to half as much again at most; then it begins anew.
+fn writes(group: &mut BenchmarkGroup<'_, WallTime>, blocks: u64) {
+    let id = BenchmarkId::new("write", blocks);
+    let parts = parts(blocks);
+    let (mut snapshot, mut random) = (Some(Snapshot::new(blocks)), Random(3));
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|rounds| {
+            let (mut left, mut spent) = (rounds, Duration::ZERO);
+            while left > 0 {
+                let some = snapshot.get_or_insert_with(|| Snapshot::new(blocks));
+                let room = blocks + blocks / 2 - some.blocks();
+                let begin = clock();
+                some.grow(some.blocks() + left.min(room), &mut random, parts);
+                spent += clock() - begin;
+                left -= left.min(room);
+                if left > 0 {
+                    snapshot = None;
+                }
+            }
+            spent
+        });
+    });
+}
+
+fn looks(group: &mut BenchmarkGroup<'_, WallTime>, blocks: u64) {
+    let empty = Snapshot::new(0);
+    let (map, bits) = (empty.engine.memory_bytes(), empty.saved.memory_bytes());
+    drop(empty);
+    let snapshot = Snapshot::new(blocks);
+    let each = |now: usize, before: usize| (now - before) as f64 / blocks as f64;
+    println!(
+        "{blocks} blocks saved: {:.1} bytes a block in the map, {:.1} in bits",
+        each(snapshot.engine.memory_bytes(), map),
+        each(snapshot.saved.memory_bytes(), bits)
+    );
+    let (mut random, parts) = (Random(3), parts(blocks));
+    bench(group, BenchmarkId::new("covers", blocks), |rounds| {
+        for _ in 0..rounds {
+            black_box(snapshot.saved.covers(one(random.block(parts))));
+        }
+    });
+    bench(group, BenchmarkId::new("resolve", blocks), |rounds| {
+        for _ in 0..rounds {
+            black_box(snapshot.engine.resolve(Epoch(1), random.block(parts), 1));
+        }
+    });
 }
 
 fn main() {
-    let most = std::env::var("MOST")
-        .ok()
-        .and_then(|most| most.parse().ok())
-        .unwrap_or(1_000_000);
-    let marks = Marks::new(BLOCKS * 8, 16).expect("memory");
-    let mut random = Random(1);
-    let first = time(ROUNDS, || marks.mark(random.block(1 << 11) * 8, 8));
-    let again = time(ROUNDS, || marks.mark(black_box(4096), 8));
-    println!("mark: {first:.0} ns at random, {again:.1} ns again\n");
-    println!(
-        "{:>11} {:>8} {:>8} {:>8} {:>16} {:>16}",
-        "saved", "covers", "resolve", "write", "map bytes/block", "bits bytes/block"
-    );
-    let mut snapshot = Snapshot::new();
-    let empty = (
-        snapshot.engine.memory_bytes(),
-        snapshot.saved.memory_bytes(),
-    );
-    let (mut target, mut random) = (1000, Random(2));
-    while target <= most {
-        // Equally dense at each size: a fortieth of the parts that are written, which are all there are at 10⁸.
-        let parts = (target / 1600).clamp(1, BLOCKS >> 16);
-        // What a write costs is the mean since the row before.
-        let missing = target - snapshot.engine.stats().saved_blocks;
-        let grow = time(1, || {
-            while snapshot.engine.stats().saved_blocks < target {
-                let block = random.block(parts);
-                snapshot.write(block);
-            }
-        });
-        let write = grow / missing as f64;
-        let memory = (
-            snapshot.engine.memory_bytes() - empty.0,
-            snapshot.saved.memory_bytes() - empty.1,
-        );
-        let saved = snapshot.engine.stats().saved_blocks;
-        let each = |bytes: usize| bytes as f64 / saved as f64;
-        let covers = time(ROUNDS, || {
-            let range = BlockRange {
-                start: random.block(parts),
-                count: 1,
-            };
-            black_box(snapshot.saved.covers(range));
-        });
-        let resolve = time(ROUNDS, || {
-            black_box(snapshot.engine.resolve(Epoch(1), random.block(parts), 1));
-        });
-        println!(
-            "{saved:>11} {covers:>8.1} {resolve:>8.0} {write:>8.0} {:>16.1} {:>16.1}",
-            each(memory.0),
-            each(memory.1)
-        );
-        target *= 10;
+    let most = std::env::var("MOST").ok();
+    let most = most.and_then(|most| most.parse().ok()).unwrap_or(1_000_000);
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(10)
+        .configure_from_args();
+    marks(&mut criterion);
+    let mut group = criterion.benchmark_group("saved");
+    let sizes = std::iter::successors(Some(1000u64), |blocks| blocks.checked_mul(10));
+    for blocks in sizes.take_while(|blocks| *blocks <= most) {
+        looks(&mut group, blocks);
+        writes(&mut group, blocks);
     }
+    group.finish();
 }
