@@ -20,6 +20,12 @@
 //! - Copies and stores stay within their bounds; nothing is copied or stored twice in an epoch; nothing leaks; takes, ends and failure never allocate.
 //! - Blocks copied are at most 1.25 times those that had to be, and 64, at every moment; what is excluded is never copied.
 //!
+//! After every event (`world/watch.rs`): the blocks that it moved, and another one of some image, would be read as they have to be, in memory,
+//! in the storage, on the origin or by the bits alone; what differs from the last take's copy is marked; a write that has not ended is with
+//! somebody who goes on with it, and no gate is closed but by a take; the bounds hold. After each take the deltas are compared, and after one event of 293,
+//! which its own numbers choose, all blocks of all images, all marks and all writes are looked at. What can be told only at the end (that all ends, and that
+//! nothing is left) is looked at every 400 events.
+//!
 //! `tests/mutants` holds defects, in core and in the shell, that this must find, each within a minute.
 //!
 //! # The long run

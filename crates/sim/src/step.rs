@@ -97,6 +97,8 @@ pub enum Defect {
     Unmarked,
     /// Writes from each third sector on pass without their copies.
     Uncopied,
+    /// Writes from each third sector on, when they need copies, are told to nobody.
+    Forgotten,
 }
 
 impl Config {

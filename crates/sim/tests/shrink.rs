@@ -46,14 +46,21 @@ fn is_told(failure: &Failure, promise: &str, words: &[&str]) {
     }
 }
 
+/// Each of these is seen at once, and not only when all has come to an end.
 #[test]
 fn a_write_that_is_not_marked() {
-    let words = ["arrives", "is on the disk", "is taken"];
-    is_told(&found(Defect::Unmarked), "P3", &words);
+    let words = ["arrives", "passes"];
+    is_told(&found(Defect::Unmarked), "P3: sector", &words);
 }
 
 #[test]
 fn a_write_that_is_not_copied() {
-    let words = ["arrives", "is taken", "passes", "is on the disk"];
-    is_told(&found(Defect::Uncopied), "P1", &words);
+    let words = ["arrives", "is taken", "passes"];
+    is_told(&found(Defect::Uncopied), "P1: snapshot", &words);
+}
+
+#[test]
+fn a_write_that_nobody_goes_on_with() {
+    let words = ["arrives", "is taken", "is parked"];
+    is_told(&found(Defect::Forgotten), "P2: nobody goes on", &words);
 }

@@ -38,6 +38,17 @@ impl Changes {
         self.pending[start / self.block..=(start + sectors - 1) / self.block].fill(true);
     }
 
+    /// The first of some sectors that is not as it was at the last take, and whose block is not marked.
+    pub(super) fn unmarked(&self, disk: &[Content], start: usize, sectors: usize) -> Option<usize> {
+        let (_, copy) = self.copies.back()?;
+        (start..start + sectors).find(|at| disk[*at] != copy[*at] && !self.pending[at / self.block])
+    }
+
+    /// The changes since the take before the last one are compared with the plain copies.
+    pub(super) fn last(&self) -> usize {
+        self.copies.len().saturating_sub(2)
+    }
+
     /// The byte map may begin anew: after 255 takes it has to.
     pub(super) fn prepared(&mut self, anew: bool) -> bool {
         if anew {

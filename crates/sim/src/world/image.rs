@@ -272,30 +272,14 @@ impl World {
     pub(super) fn check_whole(&self, at: usize) -> Check {
         let snapshot = &self.snapshots[at];
         let serial = snapshot.serial;
-        let members = snapshot.members.iter().enumerate();
-        for (which, member) in members.filter(|(_, one)| !one.lost && one.epoch.is_some()) {
+        let members = snapshot.members.iter();
+        for member in members.filter(|one| !one.lost && one.epoch.is_some()) {
             let (chain, epoch) = self.image_of(member).ok_or("an image without a chain")?;
-            for sector in 0..member.oracle.copy.len() {
-                let here = self.devices[member.device].disk[sector];
-                let within = sector % BLOCK;
-                let data = match chain.engine.resolve(epoch, (sector / BLOCK) as u64, 1).0 {
-                    Source::Origin => here,
-                    Source::Store { slot } => {
-                        let (store, place) = place_of(slot);
-                        let store = self.stores.get(&store).ok_or("a store is gone")?;
-                        store.data[place + within]
-                    }
-                    Source::Memory { .. } => return Err("a copy was never stored".into()),
-                    Source::Zero => ZERO,
-                };
-                let allowed = member.oracle.allowed(sector);
-                violation(allowed.contains(&data), || {
-                    format!("P1: snapshot {serial} has {data} in sector {sector}, not {allowed:?}")
-                })?;
-                let fast = self.untouched(serial, which, sector, 1);
-                violation(!fast || allowed.contains(&here), || {
-                    format!("P1: snapshot {serial} has {here} in sector {sector}, not {allowed:?}")
-                })?;
+            for block in 0..member.oracle.copy.len().div_ceil(BLOCK) {
+                let source = chain.engine.resolve(epoch, block as u64, 1).0;
+                let stored = !matches!(source, Source::Memory { .. });
+                violation(stored, || "a copy was never stored".into())?;
+                self.check_block((serial, member), (chain, epoch), block)?;
             }
         }
         Ok(())

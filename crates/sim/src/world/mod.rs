@@ -11,6 +11,8 @@
 //! | `image.rs`, `image_writes.rs` | the image's block device; what it has to be is in `oracle.rs` |
 //! | `own.rs` | free space, and storage on the device itself |
 //! | `changes.rs` | readers of the changes |
+//!
+//! `watch.rs` looks at all of it after every event.
 
 mod chain;
 mod changes;
@@ -20,6 +22,7 @@ mod oracle;
 mod own;
 mod stores;
 mod take;
+mod watch;
 mod work;
 mod writes;
 
@@ -141,6 +144,8 @@ pub(crate) struct World {
     no_memory: Option<u32>,
     /// The next I/O fails.
     bad_io: bool,
+    /// Sectors of devices that the event under way has moved.
+    touched: Vec<(usize, usize, usize)>,
     notes: Option<Vec<String>>,
 }
 
@@ -179,6 +184,7 @@ impl World {
             row: 0,
             no_memory: None,
             bad_io: false,
+            touched: Vec::new(),
             notes: trace.then(Vec::new),
         }
     }
@@ -233,6 +239,7 @@ impl World {
             Op::Changes => self.compare_changes(x, y)?,
             Op::Consume => self.consume(x, y),
         }
+        self.watch(z)?;
         self.check_bounds()
     }
 
@@ -240,7 +247,7 @@ impl World {
     pub(crate) fn settle(&mut self) -> Check {
         (self.no_memory, self.bad_io) = (None, false);
         note!(self, "-- everything comes to an end");
-        for _ in 0..20_000 {
+        for round in 1..20_000 {
             if !self.round()? {
                 // Nobody waits for what lingers, but for the end of it.
                 self.check_arrived()?;
@@ -248,6 +255,7 @@ impl World {
                     return self.check_settled();
                 }
             }
+            self.watch(round)?;
             self.check_bounds()?;
         }
         Err("it never comes to an end".into())
@@ -313,6 +321,7 @@ impl World {
     fn tear(&mut self, which: usize, from: usize, count: usize) {
         if !self.ios.is_empty() {
             let at = which % self.ios.len();
+            self.touch_by(at);
             let io = &mut self.ios[at];
             if let Some(disk) = disk_of(
                 &mut self.devices,
@@ -330,7 +339,9 @@ impl World {
         if self.ios.is_empty() {
             return Ok(());
         }
-        let mut io = self.ios.swap_remove(which % self.ios.len());
+        let at = which % self.ios.len();
+        self.touch_by(at);
+        let mut io = self.ios.swap_remove(at);
         if let Some(disk) = disk_of(
             &mut self.devices,
             &mut self.stores,

@@ -39,6 +39,14 @@ impl Oracle {
         }
     }
 
+    /// Whether `data` is among them.
+    pub(super) fn allows(&self, sector: usize, data: Content) -> bool {
+        match self.written.get(&sector) {
+            Some(values) => values.iter().any(|value| value.data == data),
+            None => self.copy[sector] == data,
+        }
+    }
+
     pub(super) fn submitted(&mut self, sector: usize, data: Content, now: u64) {
         let first = Value {
             data: self.copy[sector],

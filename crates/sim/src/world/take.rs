@@ -131,6 +131,9 @@ impl World {
             }
             Stage::Switch => {
                 self.switch(serial)?;
+                for device in &devices {
+                    self.compare_changes(*device, self.devices[*device].changes.last())?;
+                }
                 Stage::Open(0)
             }
             Stage::Open(at) if at == devices.len() => return Ok(()),

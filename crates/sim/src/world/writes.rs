@@ -120,7 +120,9 @@ impl World {
             if chain.saved().covers(range) || wrong {
                 chain.tally.demand(range);
             } else {
-                chain.parked.push_back(number);
+                if !self.config.does_wrong(Defect::Forgotten, write.start) {
+                    chain.parked.push_back(number);
+                }
                 write.stage = Stage::Parked(chain.id);
                 self.devices[write.device].counted -= 1;
                 note!(self, "write {number} is parked");
