@@ -76,6 +76,38 @@ t_errno_snapshot() {
     snapc detach "$a"
 }
 
+# gone FD: all that is asked of a device says that it is gone.
+gone() {
+    local cmd
+    errno ENODEV snapc attach "fd:$1"
+    errno ENODEV snapc detach "fd:$1"
+    FILTER=nosuch errno ENODEV snapc attach "fd:$1"
+    for cmd in 0 1 2 3 4 63 64 65 66 67 68 69; do errno ENODEV snapc ctl "fd:$1" $cmd 4096; done
+}
+
+# A disk, and a partition of it, that are attached, in a snapshot, and open. Who has not got the disk yet is told, too: at the take.
+t_errno_disk_gone() { # long
+    scsi_disk 32
+    local taken created
+    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q "$DISK"
+    udevadm settle
+    within 3 test -b "${DISK}2"
+    snapshot memory -- "${DISK}1"
+    taken=$ID
+    snapc attach "${DISK}2"
+    created=$(snapc open memory)
+    snapc add "${DISK}2" "$created"
+    exec 6<"$DISK" 7<"${DISK}1" 8<"${DISK}2"
+    echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
+    within 5 test ! -b "$DISK"
+    for fd in 6 7 8; do gone $fd; done
+    errno ENODEV snapc take "$created"
+    exec 6<&- 7<&- 8<&-
+    snapc destroy "$created"
+    snapc destroy "$taken"
+    errno ENODEV snapc destroy "$taken"
+}
+
 t_errno_create() {
     mkdir $W/store
     errno ENOENT snapc create $W/nosuch/file

@@ -81,9 +81,10 @@ static int fail(void)
 	return 1;
 }
 
+/* Of a path, or `fd:N`: a descriptor that the caller opened, of a device that may be gone since. */
 static int device(const char *path)
 {
-	int fd = open(path, O_RDONLY);
+	int fd = strncmp(path, "fd:", 3) ? open(path, O_RDONLY) : atoi(path + 3);
 
 	if (fd < 0) {
 		perror(path);
