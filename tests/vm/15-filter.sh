@@ -163,9 +163,10 @@ t_load_filter_proves_both_hooks() { # long
     modprobe blkfilter
 }
 
+probe_hits() { awk '$1 == "probe" { print $2 }' /sys/kernel/tracing/kprobe_profile; }
 # Tracers on the same function see each write, and so do we; loading and leaving between them.
 t_load_filter_beside_tracers() { # long
-    local trace=/sys/kernel/tracing
+    local trace=/sys/kernel/tracing calls=/sys/module/blkfilter_rival/parameters/calls seen hits
     grep -q $trace /proc/mounts || mount -t tracefs none $trace
     modprobe blkfilter_rival
     echo 'p:bsk/probe submit_bio_noacct' >$trace/kprobe_events
@@ -179,16 +180,22 @@ t_load_filter_beside_tracers() { # long
     switch hold 1
     write $A 20
     echo nop >$trace/current_tracer
-    rmmod blkfilter_rival
     write $A 20
     same "$(counted $A shown) $(counted $A held) $(counted $A sent)" "80 40 40" "writes shown, held, sent on"
-    # Leaving while one is on, too.
+    # Leaving while another user of ftrace and a kprobe are on, who go on.
     rmmod blkfilter_sample
     rmmod blkfilter
-    write $A 1
-    modprobe blkfilter
-    rmmod blkfilter
+    seen=$(<$calls) hits=$(probe_hits)
+    write $A 5
+    [ "$(<$calls)" -ge $((seen + 5)) ] || fail "the other user of ftrace sees nothing any more"
+    [ "$(probe_hits)" -ge $((hits + 5)) ] || fail "the kprobe sees nothing any more"
+    # They leave while it is loaded.
+    modprobe blkfilter_sample
+    sample attach $A
+    rmmod blkfilter_rival
     echo 0 >$trace/events/bsk/probe/enable
     echo >$trace/kprobe_events
     echo >$trace/set_ftrace_filter
+    write $A 20
+    same "$(counted $A shown) $(counted $A sent)" "20 0" "writes shown, held"
 }

@@ -46,3 +46,34 @@ t_mount_btrfs_beside_its_origin() { # long
     beside btrfs
     btrfs check --readonly $C >$W/check 2>&1 || fail "btrfs check: $(tail -n 3 $W/check)"
 }
+
+# Encrypted on its way by the block layer's own means, as no disk here can: copies are made of what lies on the disk, and an image is read with the key.
+t_mount_encrypted_inline() { # long 7.3
+    local key sum place
+    grep -q ' blk_crypto_start_using_key$' /proc/kallsyms || skip "no inline encryption"
+    mkfs.ext4 -q -F -O encrypt $C
+    mkdir -p $W/origin $W/image
+    mount -o inlinecrypt $C $W/origin
+    head -c 64 /dev/urandom >$W/key
+    key=$(xfs_io -c add_enckey $W/origin <$W/key | grep -o '[0-9a-f]\{32\}')
+    mkdir $W/origin/secret
+    xfs_io -c "set_encpolicy $key" $W/origin/secret
+    head -c 300000 < <(yes 'not for everybody') >$W/origin/secret/file
+    sum=$(md5sum <$W/origin/secret/file)
+    sync -f $W/origin
+    dmesg | grep -q 'fscrypt: AES-256-XTS using blk-crypto-fallback' || fail "not encrypted inline: $(dmesg | grep fscrypt)"
+    place=$(filefrag -e $W/origin/secret/file | awk '$1 == "0:" { print int($4) }')
+    dd if="$(node $C)" bs=4k skip="$place" count=1 iflag=direct status=none >$W/block
+    ! grep -q 'not for everybody' $W/block || fail "the disk can be read without the key"
+    snapshot $STORE -- $C
+    head -c 300000 < <(yes 'something else') | dd of=$W/origin/secret/file bs=100k conv=notrunc status=none
+    sync -f $W/origin
+    dd if="${IMAGE[0]}" bs=4k skip="$place" count=1 iflag=direct status=none | cmp - $W/block
+    mount -o ro,inlinecrypt "${IMAGE[0]}" $W/image
+    [ ! -e $W/image/secret/file ] || fail "names can be read without the key"
+    xfs_io -c add_enckey $W/image <$W/key >/dev/null
+    same "$(md5sum <$W/image/secret/file)" "$sum" "the file in the image"
+    umount $W/image
+    destroy
+    umount $W/origin
+}
