@@ -24,7 +24,7 @@ extern void *bsr_disks[256];
 #define BSK_PASS	((bio_end_io_t *)0)
 #define BSK_HELD	((bio_end_io_t *)1)
 bio_end_io_t *bsr_bio(bio_end_io_t *end_io, struct bio *bio, u64 sector, u64 sectors, void *disk);
-bool bsk_submitting(struct bio *bio);
+struct bio *bsk_submitting(struct bio *bio);
 void bsk_on_submit(void);		/* what ftrace calls */
 void bsk_on_start(void);		/* the same, where bios come back from a cgroup's limit */
 extern unsigned long bsk_text_start, bsk_text_len;

@@ -5,7 +5,7 @@
  * attachment. Whoever comes here otherwise is counted by now, or concerns nobody; or is, on 7.3, the rest of a bio that was split, which may
  * be older as well.
  *
- * ftrace calls bsk_on_submit() and bsk_on_start() directly, without a trampoline of its own: three instructions for a read, seven for a write on a
+ * ftrace calls bsk_on_submit() and bsk_on_start() directly, without a trampoline of its own: three instructions for a read, nine for a write on a
  * disk whose list of attachments is empty. Only then bsk_submitting() is called, which decides. A bio that passes goes on with
  * nothing of ours on its stack. For one that is held the function is left before it has begun: what returns to it returns to
  * bsk_held(), which returns to its caller.
@@ -33,7 +33,7 @@
 
 static __always_inline u64 bsk_disk_sector(struct bio *bio)
 {
-	return bio->bi_iter.bi_sector + (bio_flagged(bio, BIO_REMAPPED) ? 0 : bio->bi_bdev->bd_start_sect);
+	return bio->bi_iter.bi_sector + (unlikely(bio_flagged(bio, BIO_REMAPPED)) ? 0 : bio->bi_bdev->bd_start_sect);
 }
 
 static __always_inline void bsk_count(struct bio *bio, bio_end_io_t *end_io)
@@ -43,26 +43,26 @@ static __always_inline void bsk_count(struct bio *bio, bio_end_io_t *end_io)
 	bio_clear_polled(bio);
 }
 
-/* Whether a bio is held. */
-__visible bool notrace bsk_submitting(struct bio *bio)
+/* The bio, as the hooked function is to have it, or NULL: it is held. */
+__visible struct bio *notrace bsk_submitting(struct bio *bio)
 {
-	u64 sectors = bio_sectors(bio);
+	u64 sectors = (u64)bio->bi_iter.bi_size >> SECTOR_SHIFT;
 	bio_end_io_t *end_io;
 
-	if (!sectors)
-		return false;
+	if (unlikely(!sectors))
+		return bio;
 	preempt_disable_notrace();
 	end_io = bsr_bio(bio->bi_end_io, bio, bsk_disk_sector(bio), sectors, bio->bi_bdev->bd_disk);
-	if (unlikely(end_io == BSK_HELD)) {
-		bsk_after_held(bio);
-		return true;
-	}
-	if (end_io)
+	if (likely((unsigned long)end_io > (unsigned long)BSK_HELD)) {
 		bsk_count(bio, end_io);
+	} else if (end_io == BSK_HELD) {
+		bsk_after_held(bio);
+		return NULL;
+	}
 	if (unlikely(this_cpu_read(bsk_after.bio) == bio))
 		bsk_after_passed();
 	preempt_enable_notrace();
-	return false;
+	return bio;
 }
 
 /* For the assembler, which knows no structures. */
@@ -103,6 +103,27 @@ void bsk_crowd(int more)
 	"movzbl %al, %eax\n"				\
 	"cmpq $0, bsr_disks(,%rax,8)\n"
 
+/* The second hooked function's other argument. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define BSK_KEEP	"pushq %rsi\n"
+#define BSK_KEPT	"popq %rsi\n"
+#else
+#define BSK_KEEP	""
+#define BSK_KEPT	""
+#endif
+#define BSK_ASK(keep, kept)			\
+	BSK_FRAME				\
+	CALL_DEPTH_ACCOUNT			\
+	keep					\
+	"call bsk_submitting\n"			\
+	kept					\
+	BSK_UNFRAME				\
+	"movq %rax, %rdi\n"			\
+	"testq %rax, %rax\n"			\
+	"jnz 1f\n"				\
+	"leaq bsk_held(%rip), %rax\n"		\
+	"movq %rax, (%rsp)\n"
+
 asm(".pushsection .text, \"ax\", @progbits\n"
     ".type bsk_on_start, @function\n"
     ".globl bsk_on_start\n"
@@ -116,7 +137,8 @@ asm(".pushsection .text, \"ax\", @progbits\n"
     "cmpq bsk_counted_len(%rip), %rax\n"
     "jb 1f\n"
     BSK_LIST
-    "jne bsk_ask\n"
+    "je 1f\n"
+    BSK_ASK(BSK_KEEP, BSK_KEPT)
     "1: " ASM_RET
     ".size bsk_on_start, .-bsk_on_start\n"
     ".type bsk_on_submit, @function\n"
@@ -127,26 +149,10 @@ asm(".pushsection .text, \"ax\", @progbits\n"
     "testb $1, bsk_bi_opf(%rdi)\n"
     "jz 1f\n"
     BSK_LIST
-    "jne bsk_ask\n"
+    "je 1f\n"
+    BSK_ASK("", "")
     "1: " ASM_RET
     ".size bsk_on_submit, .-bsk_on_submit\n"
-    ".type bsk_ask, @function\n"
-    ".balign 16\n"
-    "bsk_ask:\n"
-    BSK_FRAME
-    CALL_DEPTH_ACCOUNT
-    "pushq %rdi\n"
-    "pushq %rsi\n"
-    "call bsk_submitting\n"
-    "popq %rsi\n"
-    "popq %rdi\n"
-    BSK_UNFRAME
-    "testb %al, %al\n"
-    "jz 1f\n"
-    "leaq bsk_held(%rip), %rax\n"
-    "movq %rax, (%rsp)\n"
-    "1: " ASM_RET
-    ".size bsk_ask, .-bsk_ask\n"
     ".type bsk_held, @function\n"
     ".balign 16\n"
     "bsk_held:\n"

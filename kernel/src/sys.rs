@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "shim.h is the documentation")]
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicPtr;
 
 unsafe extern "C" {
@@ -26,7 +27,7 @@ unsafe extern "C" {
         leaving: unsafe extern "C" fn(*mut c_void),
         detach: unsafe extern "C" fn(*mut c_void),
         ctl: unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *mut u32) -> c_int,
-        submit: unsafe extern "C" fn(*mut c_void, *mut c_void, u64, u64, u32) -> c_int,
+        submit: unsafe extern "C" fn(*mut c_void, NonNull<c_void>, u64, u64, u32) -> c_int,
     ) -> c_int;
     pub(crate) fn bsk_filter_unregister();
 

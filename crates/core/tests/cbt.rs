@@ -77,6 +77,11 @@ impl Pair {
         self.oracle.mark(sector, sectors);
     }
 
+    fn write(&mut self, sector: u64, sectors: u64) {
+        self.marks.mark_write(sector, sectors);
+        self.oracle.mark(sector, sectors);
+    }
+
     /// Prepares a take that then does not come.
     fn prepare(&mut self) {
         let mut id = [1; 16];
@@ -203,6 +208,7 @@ impl Pair {
 #[derive(Clone, Debug)]
 enum Step {
     Mark(u64, u64),
+    Write(u64, u64),
     Take,
     Prepare,
     Check(u64),
@@ -211,6 +217,7 @@ enum Step {
 
 fn steps(capacity: u64) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
+        6 => (0..capacity + 3000, prop_oneof![1..20u64, 1..=capacity, Just(u64::from(u32::MAX))]).prop_map(|(at, n)| Step::Write(at, n)),
         6 => (0..capacity + 10, prop_oneof![0..20u64, 0..capacity, Just(u64::MAX)]).prop_map(|(at, n)| Step::Mark(at, n)),
         4 => Just(Step::Take),
         1 => Just(Step::Prepare),
@@ -229,6 +236,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Mark(sector, sectors) => pair.mark(sector, sectors),
+                Step::Write(sector, sectors) => pair.write(sector, sectors),
                 Step::Take => pair.take(),
                 Step::Prepare => pair.prepare(),
                 Step::Consume(which) => pair.consume(which),
@@ -252,7 +260,7 @@ proptest! {
 fn seventy_thousand_takes_of_a_ring() {
     let mut pair = Pair::new(600, 9);
     for take in 0..70_000u64 {
-        pair.mark(take % 600, 1);
+        pair.write(take % 600, 1);
         pair.take();
         if take % 7 == 0 || take < 1000 {
             pair.check();
@@ -280,7 +288,7 @@ fn thousands_of_takes_at_random() {
             } else {
                 random / 4 % 10_000
             };
-            pair.mark(place, random % 5);
+            pair.write(place, 1 + random % 4);
         }
         pair.take();
         if take % 10 == 0 {

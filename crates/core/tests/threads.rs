@@ -71,7 +71,7 @@ fn no_change_is_lost() {
     let gate = RwLock::new(());
     let write = |block: u64, number| {
         let _in_flight = gate.read().unwrap();
-        marks.mark(block, 1);
+        marks.mark_write(block, 1);
         disk[usize::try_from(block).unwrap()].store(number, Relaxed);
     };
     thread::scope(|scope| {

@@ -112,7 +112,7 @@ impl Device {
     #[inline(always)]
     fn mark(&self, at: &Atomic, sector: u64, sectors: u64) {
         if let Some(tracking) = self.tracking.read(at) {
-            tracking.marks.mark(sector, sectors);
+            tracking.marks.mark_write(sector, sectors);
         }
     }
 

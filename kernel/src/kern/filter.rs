@@ -229,11 +229,18 @@ unsafe extern "C" fn ctl<F: Filter>(private: *mut c_void, cmd: u32, opt: *mut c_
     state.ctl(cmd, UserPtr::new(opt as u64), optlen).map_or_else(Errno::to_c, |()| 0)
 }
 
-unsafe extern "C" fn submit<F: Filter>(private: *mut c_void, bio: *mut c_void, sector: u64, sectors: u64, flags: u32) -> c_int {
+/// Not null by its type, so that what passes is known to.
+unsafe extern "C" fn submit<F: Filter>(
+    private: *mut c_void,
+    bio: NonNull<c_void>,
+    sector: u64,
+    sectors: u64,
+    flags: u32,
+) -> c_int {
     // SAFETY: INVARIANT above; no submit runs after `detach` began.
     let state = unsafe { &*private.cast::<F>() };
     // SAFETY: blkfilter gives a bio, which is the submitter's and stands still until this returns; if it is kept, blkfilter lets go of it.
-    let bio = unsafe { Bio::from_raw(NonNull::new_unchecked(bio)) };
+    let bio = unsafe { Bio::from_raw(bio) };
     // SAFETY: blkfilter calls with preemption off.
     match state.submit(&unsafe { Atomic::assume() }, bio, sector, sectors, flags & 1 != 0) {
         Some(bio) => {

@@ -50,32 +50,38 @@ impl Marks {
         })
     }
 
-    /// Marks the `sectors` sectors from `sector` as changed; what lies outside of the device is left out.
+    /// Marks what a write changes: `sectors`, at least 1 and less than 2³², from `sector`, less than 2⁶³, on; what lies outside of the
+    /// device is left out.
     ///
     /// To be called before the write is passed on, from any context, inside the accounting of the gate. A write that is held and sent
-    /// on later is marked again when it is sent on: a take may lie between. Callers outside the gate (a client that declares
-    /// ranges dirty) take turns with [`History`](super::History)'s methods by the lock that guards it.
+    /// on later is marked again when it is sent on: a take may lie between.
     #[inline]
-    pub fn mark(&self, sector: u64, sectors: u64) {
-        let mut last = sector.wrapping_add(sectors).wrapping_sub(1);
-        // Seldom: nothing, or past the end.
-        if last >= self.capacity_sectors || last < sector {
-            if sectors == 0 || sector >= self.capacity_sectors {
-                return;
-            }
-            last = self.capacity_sectors - 1;
-        }
+    pub fn mark_write(&self, sector: u64, sectors: u64) {
         // The shift is less than 64; said in this way, no check of it is made.
         let first = sector.wrapping_shr(self.sector_shift);
-        let last = last.wrapping_shr(self.sector_shift);
-        let map = &self.maps[self.parity.load(Relaxed) & 1];
+        let last = (sector.wrapping_add(sectors).wrapping_sub(1)).wrapping_shr(self.sector_shift);
         if first != last {
-            mark_blocks(map, first, last);
-        } else if let Some(word) = map.get(index(first / 64)) {
-            // Nearly always: one block, and marked since the last take.
-            if word.load(Relaxed) >> (first % 64) & 1 == 0 {
-                mark_one(word, first % 64);
-            }
+            return self.mark(sector, sectors);
+        }
+        // Blocks behind the last one that have a bit in its word are no blocks: `idle` leaves them out.
+        let map = &self.maps[self.parity.load(Relaxed) & 1];
+        set(map.get(index(first / 64)), 1 << (first % 64));
+    }
+
+    /// Marks the `sectors` sectors from `sector` as changed, as [`Marks::mark_write`] does; any numbers will do.
+    ///
+    /// Callers outside the gate (a client that declares ranges dirty) take turns with [`History`](super::History)'s methods by the lock
+    /// that guards it.
+    #[inline(never)]
+    pub fn mark(&self, sector: u64, sectors: u64) {
+        let end = sector.saturating_add(sectors).min(self.capacity_sectors);
+        if sector < end {
+            let map = &self.maps[self.parity.load(Relaxed) & 1];
+            mark_blocks(
+                map,
+                sector >> self.sector_shift,
+                (end - 1) >> self.sector_shift,
+            );
         }
     }
 
@@ -104,11 +110,12 @@ impl Marks {
         self.parity.fetch_add(1, Relaxed);
     }
 
-    /// Word `at` of the idle bitmap; nothing is set outside of it.
+    /// Word `at` of the idle bitmap; nothing is set outside of the device.
     pub(super) fn idle(&self, at: u64) -> u64 {
+        let blocks = self.block_count().saturating_sub(at.saturating_mul(64));
         self.idle_map()
             .get(index(at))
-            .map_or(0, |word| word.load(Relaxed))
+            .map_or(0, |word| word.load(Relaxed) & bits(0, blocks.min(64)))
     }
 
     /// Clears word `at` of the idle bitmap.
@@ -141,14 +148,7 @@ fn set(word: Option<&AtomicU64>, mask: u64) {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn mark_one(word: &AtomicU64, bit: u64) {
-    word.fetch_or(1 << bit, Relaxed);
-}
-
 /// Marks `first..=last`: a step a word, also for the largest discard.
-#[cold]
 fn mark_blocks(map: &[AtomicU64], first: u64, last: u64) {
     let (head, tail) = (index(first / 64), index(last / 64));
     if head == tail {

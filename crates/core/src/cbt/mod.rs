@@ -10,7 +10,7 @@
 //! # use blksnap_core::cbt::{History, Marks};
 //! let marks = Marks::new(1 << 20, 16)?;                       // 512 MiB in blocks of 64 KiB
 //! let mut history = History::new(&marks, [1; 16], [2; 16])?;
-//! marks.mark(300, 8);                                         // any CPU, any context, before the write is passed on
+//! marks.mark_write(300, 8);                                         // any CPU, any context, before the write is passed on
 //!
 //! history.prepare(&marks, [3; 16])?;                          // before the gate; may fail, then the take fails
 //! // the gate is closed, no write is in flight

@@ -24,7 +24,7 @@ fn no_mark_is_lost_at_a_switch() {
                 let (marks, gate, disk) = (marks.clone(), gate.clone(), disk.clone());
                 thread::spawn(move || {
                     let _in_flight = gate.read().unwrap();
-                    marks.mark(sector, 1);
+                    marks.mark_write(sector, 1);
                     disk.fetch_or(1 << sector, Ordering::Relaxed);
                 })
             })

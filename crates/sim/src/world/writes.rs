@@ -98,7 +98,7 @@ impl World {
             Stage::Counted => write.stage = Stage::Open,
             Stage::Open => {
                 if !self.config.does_wrong(Defect::Unmarked, write.start) {
-                    device.mark(write.start, write.sectors);
+                    device.mark_write(write.start, write.sectors);
                 }
                 write.stage = Stage::Marked;
             }
@@ -210,6 +210,11 @@ impl World {
 }
 
 impl Device {
+    fn mark_write(&mut self, start: usize, sectors: usize) {
+        self.marks.mark_write(start as u64, sectors as u64);
+        self.changes.mark(start, sectors);
+    }
+
     pub(super) fn mark(&mut self, start: usize, sectors: usize) {
         self.marks.mark(start as u64, sectors as u64);
         self.changes.mark(start, sectors);

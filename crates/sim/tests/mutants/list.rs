@@ -55,7 +55,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a range that ends within a tracking block is rounded down",
         &[(
             MARKS,
-            "sector.wrapping_add(sectors).wrapping_sub(1)",
+            "(sector.wrapping_add(sectors).wrapping_sub(1))",
             "sector.wrapping_add(sectors.saturating_sub(2))",
         )],
     ),

@@ -43,9 +43,20 @@ pub struct Flight {
     count: NonNull<c_void>,
     /// Entries for completions of others, each at its hash or in the next places. So a bio found here is counted by nobody.
     known: [AtomicPtr<BskEnd>; KNOWN],
+    /// The same that are at their hash, found without a look at them.
+    usual: [Usual; KNOWN],
     /// Entries for our own completions.
     nested: [AtomicPtr<BskEnd>; KNOWN],
 }
+
+/// An entry and its completion. INVARIANT: `end` is an entry in use by the flight when `end_io` is not [`NO_END_IO`]; neither changes then.
+struct Usual {
+    end_io: AtomicPtr<c_void>,
+    end: AtomicPtr<BskEnd>,
+}
+
+/// No function is there, and a bio without a completion has another one.
+const NO_END_IO: *mut c_void = ptr::without_provenance_mut(1);
 
 /// Functions begin at multiples of 16.
 #[inline]
@@ -98,7 +109,9 @@ impl Flight {
         // SAFETY: process context, as this function demands.
         let count = NonNull::new(unsafe { sys::bsk_count_new() }).ok_or(Errno::ENOMEM)?;
         let none = || AtomicPtr::new(ptr::null_mut());
-        Ok(Flight { count, known: [(); KNOWN].map(|()| none()), nested: [(); KNOWN].map(|()| none()) })
+        let usual = || Usual { end_io: AtomicPtr::new(NO_END_IO), end: none() };
+        let known = [(); KNOWN].map(|()| none());
+        Ok(Flight { count, known, usual: [(); KNOWN].map(|()| usual()), nested: [(); KNOWN].map(|()| none()) })
     }
 
     /// Counts one that starts.
@@ -140,11 +153,26 @@ impl Flight {
     /// The entry for a bio, when it was used before and nobody else counts the bio. The bio is to be counted in this flight only.
     #[inline(always)]
     pub fn usual(&self, bio: &Bio) -> Option<&'static End> {
-        let end_io = bio.end();
-        // SAFETY: what is known is an entry of the table.
-        let end = unsafe { self.known[hash(end_io)].load(Ordering::Acquire).as_ref() }?;
-        // SAFETY: it is in use as long as we are.
-        (end.end_io.load(Ordering::Relaxed) == end_io).then(|| unsafe { End::of(end) })
+        let usual = &self.usual[hash(bio.end())];
+        if usual.end_io.load(Ordering::Acquire) != bio.end() {
+            return None;
+        }
+        let end = usual.end.load(Ordering::Relaxed);
+        // SAFETY: INVARIANT, and a bio's completion is not `NO_END_IO`.
+        unsafe { core::hint::assert_unchecked(!end.is_null()) };
+        // SAFETY: as above; the entry is in use as long as we are.
+        Some(unsafe { End::of(&*end) })
+    }
+
+    /// From now on [`Flight::usual`] finds an entry of `known`, if it is at its hash.
+    fn remember(&self, end: &BskEnd, end_io: *mut c_void) {
+        let at = hash(end_io);
+        let usual = &self.usual[at];
+        if usual.end_io.load(Ordering::Relaxed) == NO_END_IO && ptr::eq(self.known[at].load(Ordering::Relaxed), end) {
+            // Whoever else does it at the same time stores the same.
+            usual.end.store(ptr::from_ref(end).cast_mut(), Ordering::Relaxed);
+            usual.end_io.store(end_io, Ordering::Release);
+        }
     }
 
     /// How a bio will be counted off. `spare` is memory for that, if there is any already. `None`: there is no memory.
@@ -156,7 +184,7 @@ impl Flight {
             // For memory, which looks whether there is one to call.
             None
         } else {
-            self.find(&self.known, hash(end_io), end_io)
+            self.find(&self.known, hash(end_io), end_io).inspect(|end| self.remember(&end.0, end_io))
         };
         if end.is_some() {
             return end.map(Seat::End);
