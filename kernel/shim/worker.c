@@ -14,7 +14,7 @@
 #include "io.h"
 #include "snap.h"
 
-static struct workqueue_struct *bsk_wq[3];
+static struct workqueue_struct *bsk_wq[4];
 
 int bsk_worker_init(void)
 {
@@ -23,7 +23,9 @@ int bsk_worker_init(void)
 	bsk_wq[1] = alloc_workqueue("blksnap-store", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	/* Freezing flushes work queues of file systems, not all of which have a rescuer; so this has none either. */
 	bsk_wq[2] = alloc_workqueue("blksnap-take", WQ_UNBOUND, 0);
-	if (bsk_wq[0] && bsk_wq[1] && bsk_wq[2])
+	/* Waits for the first of them, so not on its rescuer; and for a thread of its own before it begins. */
+	bsk_wq[3] = alloc_workqueue("blksnap-gate", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	if (bsk_wq[0] && bsk_wq[1] && bsk_wq[2] && bsk_wq[3])
 		return 0;
 	bsk_worker_exit();
 	return -ENOMEM;
@@ -69,7 +71,7 @@ struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx))
 	INIT_WORK(&w->work, bsk_worker_run);
 	INIT_DELAYED_WORK(&w->later, bsk_worker_later);
 	init_llist_head(&w->done);
-	w->wq = bsk_wq[kind % ARRAY_SIZE(bsk_wq)];
+	w->wq = bsk_wq[kind % 3];
 	w->run = run;
 	return w;
 }
@@ -231,6 +233,29 @@ struct bsk_io *bsk_worker_done(struct bsk_worker *w)
 
 	n = llist_reverse_order(n);
 	return n ? llist_entry(n, struct bsk_io, node) : NULL;
+}
+
+struct bsk_call {
+	struct work_struct work;
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
+static void bsk_call_run(struct work_struct *work)
+{
+	struct bsk_call *call = container_of(work, struct bsk_call, work);
+
+	call->fn(call->ctx);
+}
+
+void bsk_call_urgent(void (*fn)(void *ctx), void *ctx)
+{
+	struct bsk_call call = { .fn = fn, .ctx = ctx };
+
+	INIT_WORK_ONSTACK(&call.work, bsk_call_run);
+	queue_work(bsk_wq[3], &call.work);
+	flush_work(&call.work);
+	destroy_work_on_stack(&call.work);
 }
 
 struct bsk_io *bsk_io_next(struct bsk_io *io)

@@ -97,6 +97,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_bio_next(bio: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_worker_done(w: *mut c_void) -> *mut c_void;
     pub(crate) fn bsk_io_next(io: *mut c_void) -> *mut c_void;
+    pub(crate) fn bsk_call_urgent(f: unsafe extern "C" fn(*mut c_void), ctx: *mut c_void);
     pub(crate) fn bsk_worker_init() -> c_int;
     pub(crate) fn bsk_worker_exit();
 

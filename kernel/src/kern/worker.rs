@@ -19,6 +19,17 @@ use crate::errno::{Errno, Result};
 use crate::io::Done;
 use crate::sys;
 
+/// Runs `f` on a thread that goes before usual ones, whoever else wants the processor and whatever the caller's priority is, and waits for its
+/// end. Sleeps, also before `f` begins, where there is no memory for such a thread.
+pub fn urgently<F: FnMut() + Send>(f: &mut F) {
+    unsafe extern "C" fn call<F: FnMut()>(ctx: *mut c_void) {
+        // SAFETY: `ctx` is the reference below, which nobody else uses during the call.
+        unsafe { (*ctx.cast::<F>())() }
+    }
+    // SAFETY: process context, as this function demands; `f` outlives the call, which has ended when this returns.
+    unsafe { sys::bsk_call_urgent(call::<F>, ptr::from_mut(f).cast()) }
+}
+
 /// What a worker's owner does. An owner with several workers implements it once for each, by a number.
 pub trait Work<const N: u8 = 0>: Send + Sync + 'static {
     /// Runs in process context, on one thread at a time; never waits for a page to be written by ourselves.

@@ -11,6 +11,7 @@ use kern::pr_warn;
 use kern::sync::{drop_retired, Retired};
 use kern::trace;
 use kern::vec::TryPush;
+use kern::worker::urgently;
 
 use super::part::Part;
 use crate::chain::Layer;
@@ -24,22 +25,35 @@ pub(super) struct Instant {
 }
 
 /// Passes it with all parts. Sleeps, for a bounded time. `ETIMEDOUT`; `EAGAIN`: a chain has failed or ended.
+///
+/// On a thread that does not wait for its turn behind others when it is woken: writers wait for it.
 pub(super) fn pass(snapshot: &Snapshot, stores: &Arc<Stores>, parts: &[Part]) -> Result<Instant> {
     let mut retired = Vec::new();
     retired.try_reserve_exact(parts.len()).map_err(|_| Errno::ENOMEM)?;
+    let mut result = Err(Errno::EAGAIN);
+    urgently(&mut || result = close_and_open(snapshot, stores, parts, &mut retired));
+    drop_retired(retired);
+    result
+}
+
+fn close_and_open(
+    snapshot: &Snapshot,
+    stores: &Arc<Stores>,
+    parts: &[Part],
+    retired: &mut Vec<Retired<Layer>>,
+) -> Result<Instant> {
     let begin = monotonic_ns();
     // One after the other: writes of a device that is stacked on another one must pass that one's gate to end.
     let mut result = parts.iter().try_for_each(|part| drain(snapshot.wishes.gate_timeout_ms, begin, part));
     let taken_ns = real_ns();
     if result.is_ok() {
-        result = parts.iter().try_for_each(|part| switch(snapshot, stores, part, &mut retired));
+        result = parts.iter().try_for_each(|part| switch(snapshot, stores, part, retired));
     }
     for part in parts {
         part.device.attachment().gate_open();
     }
     let gate_ns = monotonic_ns().saturating_sub(begin);
     trace::take(parts.len(), gate_ns, result);
-    drop_retired(retired);
     result.map(|()| Instant { gate_ns, taken_ns })
 }
 
