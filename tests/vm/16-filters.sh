@@ -199,6 +199,12 @@ t_filter_partition_is_deleted() {
     within 3 test ! -e ${B}1
     # Its attachment ends a little after its node.
     within 3 snapc attach $B
+    # One that is made while its disk is attached, and in a snapshot: what is written through it is seen.
+    printf 'start=16MiB, size=8MiB\n' | sfdisk -q --append $A
+    within 3 test -b ${A}1
+    write ${A}1 4
+    drop
+    ! cmp -s $W/before $A || fail "nothing was written"
     write $A 4
     copy "${IMAGE[0]}" $W/image
     cmp $W/before $W/image

@@ -29,16 +29,18 @@ t_errno_ctl() {
     errno ENODATA snapc cbtmap "$a" 512 1
 }
 
-t_errno_not_root() {
-    local a && a=$(node $A)
+t_errno_not_root() { # long
+    local a number && a=$(node $A)
     chmod 666 "$a"
     AS_NOBODY=1 errno EPERM snapc attach "$a"
     snapc attach "$a"
     AS_NOBODY=1 errno EPERM snapc detach "$a"
-    AS_NOBODY=1 errno EPERM snapc cbtinfo "$a"
+    for number in 0 1 2 3 4 63 64 65 66 67 68 69; do AS_NOBODY=1 errno EPERM snapc ctl "$a" $number 4096; done
     chmod 660 "$a"
     chmod 666 /dev/blksnap-control
-    AS_NOBODY=1 errno EPERM snapc collect
+    for number in 0x80085600 0xc0205601 0x40105602 0x40105603 0x80105604 0x90005605 0xc018563f 0xc0185640 0xc0185641 0xc0185642 0xc0185643 0xc0185644 0xc0185645; do
+        AS_NOBODY=1 errno EPERM snapc raw $number
+    done
     chmod 600 /dev/blksnap-control
     # Root without the one capability.
     errno EPERM setpriv --bounding-set -sys_admin snapc detach "$a"
@@ -51,7 +53,7 @@ t_errno_snapshot() {
     errno ENODEV snapc destroy $NONE
     errno ESRCH snapc take $NONE
     errno ESRCH snapc wait $NONE 10
-    errno ENOTTY snapc unknown
+    errno ENOTTY snapc raw 0x563f
     mkdir $W/store
     id=$(snapc create $W/store 65536)
     other=$(snapc create $W/store 65536)

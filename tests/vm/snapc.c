@@ -545,8 +545,11 @@ static int on_control(const char *verb, int argc, char **argv)
 		printf("code=%u\n", e.code);
 		return 0;
 	}
-	if (!strcmp(verb, "unknown"))
-		return ioctl(fd, _IO('V', 63), 0) ? fail() : 0;
+	if (!strcmp(verb, "raw")) { /* NUMBER: on zeros */
+		static uint8_t buffer[8192];
+
+		return ioctl(fd, strtoul(argv[2], NULL, 0), buffer) ? fail() : 0;
+	}
 	return -1;
 }
 
