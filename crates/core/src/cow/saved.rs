@@ -9,12 +9,13 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::units::index;
 use crate::{BlockRange, NoMemory};
 
-/// Words in a page: 4 KiB of bits, for 128 MiB of the device. A model checker has to remember each.
-const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
+/// Words in a page: 512 bytes of bits, for 16 MiB of the device. On a large device the first write nearly anywhere makes one, so that
+/// it has to be small. A model checker has to remember each.
+const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 64 };
 /// Blocks in a page.
-const PAGE_BLOCKS: u64 = if cfg!(loom) { 64 } else { 512 * 64 };
+const PAGE_BLOCKS: u64 = 64 * PAGE_WORDS as u64;
 
-/// The bits of 32768 blocks.
+/// The bits of 4096 blocks.
 pub struct SavedPage {
     /// No words: all bits are set.
     words: Vec<AtomicU64>,
@@ -70,7 +71,7 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`]. Allocates two cells per 128 MiB of the device; process context.
+    /// [`NoMemory`]. Allocates two cells per 16 MiB of the device, a MiB per TiB; process context.
     pub fn new(blocks: u64) -> Result<Self, NoMemory> {
         let cells = || filled(index(blocks.div_ceil(PAGE_BLOCKS)), C::default);
         Ok(Self {
