@@ -174,3 +174,16 @@ t_fault_origin_stuck_under_the_copy() { # long
     destroy
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
+
+# What has to be copied can be read, and what is written has no room: the writer has the error, and the image what was there.
+t_fault_origin_full() { # long
+    thin
+    stamp load "$THIN" --direct --journal $W/1.journal --seconds 0.3 --range 4194304
+    copy "$THIN" $W/copy
+    snapshot $STORE -- "$THIN"
+    dd if=/dev/urandom of="$THIN" bs=64k oflag=direct conv=notrunc status=none 2>$W/error && fail "the pool is not full"
+    grep -q 'No space left\|Input/output error' $W/error
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy
+}

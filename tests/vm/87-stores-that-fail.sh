@@ -128,3 +128,20 @@ t_fault_store_fails_for_a_moment() { # long
     destroy
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
+
+# The storage's device has less room than it says.
+t_fault_store_in_a_pool_that_is_full() { # long
+    local error
+    thin
+    begin $A
+    snapshot "$THIN" -- $A
+    load $A $W/2.journal --seed 2
+    within 20 failed $A
+    stop_loads
+    read -r error _ < <(snapc info $A)
+    [ "$error" = -5 ] || same "$error" -28 "the snapshot's error"
+    judged "${IMAGE[0]}"
+    same "$RIGHT" 0 "blocks that the image of a failed snapshot gives"
+    destroy
+    stamp prove $A:$W/1.journal:$W/2.journal --foreign
+}

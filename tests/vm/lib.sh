@@ -137,6 +137,17 @@ frail() {
     node "/dev/mapper/$1"
 }
 
+# thin: a thin device of 32 MiB, its node in $THIN, whose pool has 8 MiB, and fails what does not fit.
+thin() {
+    modprobe dm-thin-pool || skip "no dm-thin"
+    dd if=/dev/zero of=$D bs=4k count=1 oflag=direct conv=notrunc status=none
+    dmsetup create pool --table "0 16384 thin-pool $(node $D) $(node $C) 128 0 1 error_if_no_space"
+    dmsetup message pool 0 "create_thin 0"
+    dmsetup create thin --table "0 65536 thin /dev/mapper/pool 0"
+    within 5 test -b /dev/mapper/thin
+    THIN=$(node /dev/mapper/thin)
+}
+
 # frail_fs NAME DISK: a frail mapping with a mounted ext4 that has something to write, at $W/NAME.
 frail_fs() {
     local frail && frail=$(frail "$1" "$2")
