@@ -9,7 +9,7 @@ use super::chain::{Bits, Chain, ChainId, Level};
 use super::changes::Changes;
 use super::oracle::Oracle;
 use super::writes::{call, violation};
-use super::{BLOCK, Check, Device, FRESH, Member, Serial, Snapshot, State, World, note};
+use super::{BLOCK, Check, Device, FRESH, Member, Serial, Snapshot, State, What, World, note};
 
 /// How far the take under way is.
 enum Stage {
@@ -130,6 +130,7 @@ impl World {
                 return Ok(());
             }
             Stage::Switch => {
+                self.check_drained(serial, &devices)?;
                 self.switch(serial)?;
                 for device in &devices {
                     self.compare_changes(*device, self.devices[*device].changes.last())?;
@@ -256,6 +257,24 @@ impl World {
         let anew = device.history.upstream().generation == id;
         let counts = device.changes.prepared(anew);
         ready && counts
+    }
+
+    /// What has to be at the instant of a take: nothing writes to its devices, and nothing is read there for a copy of an earlier epoch.
+    fn check_drained(&self, serial: Serial, devices: &[usize]) -> Check {
+        let chains = self.chains_of(serial);
+        let busy = self.ios.iter().any(|io| match io.what {
+            What::Write(number) => {
+                let write = self.writes.get(&number);
+                write.is_some_and(|write| devices.contains(&write.device))
+            }
+            What::Copy(id, _) => chains.contains(&id),
+            _ => false,
+        });
+        violation(!busy, || {
+            format!(
+                "P1: a write or a copy is under way at the instant of the take of snapshot {serial}"
+            )
+        })
     }
 
     /// The instant of the take: no write to any of the devices is in flight.

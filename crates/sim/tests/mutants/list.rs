@@ -526,7 +526,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[
             (
                 WRITES,
-                "                device.mark(write.start, write.sectors);\n",
+                "                device.mark_write(write.start, write.sectors);\n",
                 "",
             ),
             (
@@ -537,7 +537,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             (
                 WRITES,
                 "            stage => unreachable!",
-                "            Stage::Late => {\n                device.mark(write.start, write.sectors);\n                self.writes.remove(&number);\n                return false;\n            }\n            stage => unreachable!",
+                "            Stage::Late => {\n                device.mark_write(write.start, write.sectors);\n                self.writes.remove(&number);\n                return false;\n            }\n            stage => unreachable!",
             ),
             (
                 WRITES,
@@ -551,13 +551,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[
             (
                 WRITES,
-                "                device.mark(write.start, write.sectors);\n",
+                "                device.mark_write(write.start, write.sectors);\n",
                 "",
             ),
             (
                 WRITES,
                 "                device.counted += 1;\n",
-                "                device.mark(write.start, write.sectors);\n                device.counted += 1;\n",
+                "                device.mark_write(write.start, write.sectors);\n                device.counted += 1;\n",
             ),
             (
                 WRITES,
@@ -570,8 +570,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a held write is not marked again",
         &[(
             WRITES,
-            "device.mark(write.start, write.sectors);",
-            "if !write.again {\n                    device.mark(write.start, write.sectors);\n                }",
+            "device.mark_write(write.start, write.sectors);",
+            "if !write.again {\n                    device.mark_write(write.start, write.sectors);\n                }",
         )],
     ),
     mutant(
