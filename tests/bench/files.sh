@@ -37,8 +37,10 @@ program() {
     "ready_${1% }" >&2
     warm sqlite3 qemu-img blksnap umount mount sync
     sync
+    mark
     begin=${EPOCHREALTIME/./}
     count=$("program_${1% }")
+    mark
     echo "{ \"count\": $count, \"ns\": $(((${EPOCHREALTIME/./} - begin) * 1000)) }"
     "done_${1% }"
 }
@@ -57,7 +59,16 @@ program_sqlite() {
     echo 400
 }
 
-before_backup() { dd if=/dev/urandom of=/tmp/files/data bs=1M count=128 status=none; }
+# Where instructions are counted, what is begins and ends here, as it does with fio; and less is enough.
+counting() { [ -e "$share/kallsyms" ]; }
+
+mark() { ! counting || "$here/mark.sh"; }
+
+before_backup() {
+    local mib=128
+    ! counting || mib=8
+    dd if=/dev/urandom of=/tmp/files/data bs=1M count=$mib status=none
+}
 
 before_again() { before_backup; }
 
@@ -88,6 +99,17 @@ program_backup() {
 program_again() { program_backup; }
 
 done_backup() { :; }
+
+before_take() { :; }
+
+ready_take() { :; }
+
+program_take() {
+    blksnap snapshot create -q "$ORIGIN" --store memory --take --json 2>/dev/null >/tmp/taken
+    echo 1
+}
+
+done_take() { blksnap snapshot destroy -q "$(jq -r .id /tmp/taken)" >/dev/null; }
 
 done_again() { :; }
 

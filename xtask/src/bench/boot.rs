@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::cells::{Cell, Kind};
+use super::cells::{Cell, Kind, On};
 use super::machine::Machine;
 use super::measured::Measured;
-use super::profile::Profiler;
+use super::profile::{self, Profiler};
 use super::{database, exchange};
 use crate::setup::Setup;
 use crate::tools::Kernel;
@@ -45,10 +45,9 @@ pub(crate) fn run(boot: &Boot<'_>, kind: &Kind, cells: &[Cell]) -> Result<Vec<Me
     let claim = vm::claim(&format!("bench-{}-{}", kind.name, kernel.series))?;
     let share = vm::share(&claim.name);
     let symbols = share.join("kallsyms");
-    let cut = boot.profile.map_or(String::new(), |ios| {
-        format!(" --number_ios={ios} --exec_prerun={MARK} --exec_postrun={MARK}")
-    });
-    exchange::prepare(&share, cells, &cut)?;
+    exchange::prepare(&share, cells, |cell| {
+        boot.profile.map_or(String::new(), |ios| cut(cell, ios))
+    })?;
     if cells.iter().any(Cell::needs_database) {
         database::copy(&share)?;
     }
@@ -114,11 +113,34 @@ pub(crate) fn run(boot: &Boot<'_>, kind: &Kind, cells: &[Cell]) -> Result<Vec<Me
     Ok(measured)
 }
 
+/// More arguments for fio, so that a cell has that many I/Os and says when they begin and end. Those of a MiB take so long that a sixteenth is enough.
+fn cut(cell: &Cell, ios: u64) -> String {
+    if cell.work.on == On::Program {
+        return String::new();
+    }
+    let ios = if cell.work.fio.contains("--bs=1M") {
+        ios.div_ceil(16)
+    } else {
+        ios
+    };
+    format!(" --number_ios={ios} --exec_prerun={MARK} --exec_postrun={MARK}")
+}
+
+/// How many lines of a profile are shown; all of it stays in its file.
+const SHOWN: usize = 60;
+
 /// Leaves a profile in `target/bench`.
 fn keep(name: &str, table: &str) -> Result<()> {
-    let dir = sh::target().join("bench");
-    fs::create_dir_all(&dir)?;
-    fs::write(dir.join(format!("profile-{name}.txt")), table)?;
-    println!("{name}: {table}");
+    let file = profile::file(name);
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(&file, table)?;
+    println!("{name}:");
+    table
+        .lines()
+        .take(SHOWN)
+        .for_each(|line| println!("{line}"));
+    println!("… ({})\n", file.display());
     Ok(())
 }

@@ -12,11 +12,11 @@ use super::measured::{Measured, Said};
 use crate::{cache, sh};
 
 /// Makes the folder, with the cells in it; each has `more` arguments of fio.
-pub(crate) fn prepare(share: &Path, cells: &[Cell], more: &str) -> Result<()> {
+pub(crate) fn prepare(share: &Path, cells: &[Cell], more: impl Fn(&Cell) -> String) -> Result<()> {
     cache::remove_tree(&share.join("out"))?;
     fs::create_dir_all(share)?;
     let _ = fs::remove_file(share.join("kallsyms"));
-    let lines = cells.iter().map(|cell| cell.line() + more + "\n");
+    let lines = cells.iter().map(|cell| cell.line() + &more(cell) + "\n");
     Ok(fs::write(share.join("cells"), lines.collect::<String>())?)
 }
 

@@ -18,6 +18,7 @@ mod kinds;
 mod machine;
 mod measured;
 mod page;
+mod places;
 mod plan;
 mod plots;
 mod profile;
@@ -50,9 +51,12 @@ pub(crate) struct Arguments {
     /// 6.1, 6.12 or 7.3
     #[arg(long, default_value = "6.1")]
     kernel: String,
-    /// Only the cells whose names contain this (or one of several, with commas), and the raw ones they are compared with; nothing is written
+    /// Only the cells whose names contain this (or one of several, with commas), and the raw ones they are compared with; nothing is written without `--keep`
     #[arg(long)]
     cells: Option<String>,
+    /// Keep what `--cells` measures: the other figures in docs/bench stay as they are
+    #[arg(long, requires = "cells", conflicts_with = "profile")]
+    keep: bool,
     /// What it runs on: figures by the clock (kvm, host) have a report of their own, in a folder below docs/bench
     #[arg(long, default_value_t)]
     machine: Machine,
@@ -73,6 +77,9 @@ pub(crate) struct Arguments {
     /// Only write the page and the plots anew, from docs/bench/results.json
     #[arg(long, conflicts_with_all = ["cells", "check"])]
     report: bool,
+    /// Only write the dearest places into docs/performance.md, from the profiles in target/bench
+    #[arg(long, conflicts_with_all = ["cells", "check", "report"])]
+    places: bool,
 }
 
 /// How much worse than the committed figure is a regression.
@@ -84,6 +91,9 @@ const LEAST: [(&str, f64); 2] = [("ram_other_random", 0.99), ("ram_tracked_rando
 
 /// Measures, and writes the report or compares with it.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.places {
+        return places::write();
+    }
     let machine = arguments.machine;
     let file = machine.folder().join("results.json");
     if arguments.report {
@@ -129,10 +139,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             kept.display()
         );
     }
-    if arguments.cells.is_none() {
+    if arguments.cells.is_none() || arguments.keep {
         fs::create_dir_all(machine.folder())?;
-        if let (Some(kind), true) = (&arguments.kind, file.exists()) {
-            results.join(Results::read(&file)?, kind);
+        if (arguments.kind.is_some() || arguments.keep) && file.exists() {
+            results.join(Results::read(&file)?, arguments.kind.as_deref());
         }
         results.write(&file)?;
         report(&results)?;
@@ -150,12 +160,16 @@ fn report(results: &Results) -> Result<()> {
 
 /// The cells whose names contain one of `parts`, which have commas between, and, to compare, their raw ones.
 fn chosen(parts: &str, compare: bool) -> Result<Vec<Cell>> {
-    let all = plan::all();
+    let all = if compare {
+        plan::all()
+    } else {
+        plan::profiled()
+    };
     let named = |name: &str| parts.split(',').any(|part| name.contains(part));
     let wanted: Vec<&Cell> = all.iter().filter(|c| named(&c.name())).collect();
     ensure!(!wanted.is_empty(), "no cell is named like {parts}");
     if !compare {
-        return Ok(wanted.into_iter().filter(|c| !c.again).cloned().collect());
+        return Ok(wanted.into_iter().cloned().collect());
     }
     let needed = |cell: &Cell| {
         wanted

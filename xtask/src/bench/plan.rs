@@ -23,7 +23,7 @@ const fn steady(name: &'static str, words: &'static str, title: &'static str) ->
 }
 
 /// In the order in which they are run: the modules are loaded once.
-pub(crate) const STATES: [State; 25] = [
+pub(crate) const STATES: [State; 26] = [
     steady("raw", "raw", "raw device"),
     steady("linear", "linear", "dm-linear"),
     state("n4", "dm N 8", "dm-snapshot N, 4 KiB"),
@@ -53,6 +53,11 @@ pub(crate) const STATES: [State; 25] = [
     steady("devices16", "size 64G many 16", "16 devices tracked"),
     steady("devices256", "size 64G many 256", "256 devices tracked"),
     state("zero", "size 64G snapshot device", "snapshot of 64 GiB"),
+    state(
+        "zero128",
+        "size 128G snapshot device",
+        "snapshot of 128 GiB",
+    ),
 ];
 
 /// Which works are run in which states, on which devices.
@@ -65,7 +70,7 @@ struct Block {
 const OVERWRITTEN: [&str; 7] = ["raw", "linear", "n4", "n8", "n64", "device", "memory"];
 const PERSISTENT: [&str; 3] = ["p4", "p8", "p64"];
 
-const PLAN: [Block; 24] = [
+const PLAN: [Block; 25] = [
     block(
         &RAM,
         &["random"],
@@ -156,6 +161,7 @@ const PLAN: [Block; 24] = [
         ],
         &["zero"],
     ),
+    block(&THIN, &["saved7", "look7"], &["zero128"]),
 ];
 
 const fn block(
@@ -168,6 +174,21 @@ const fn block(
         works,
         states,
     }
+}
+
+/// Cells of which there are only profiles, no figures: a program that has nothing to be compared with.
+const PROFILED: [(&Kind, &str, &str); 1] = [(&RAM, "tracked", "take")];
+
+/// All cells, and those of which there are only profiles.
+pub(crate) fn profiled() -> Vec<Cell> {
+    let more = PROFILED
+        .iter()
+        .filter_map(|(kind, state, work)| cell(kind, state, work, false));
+    all()
+        .into_iter()
+        .filter(|cell| !cell.again)
+        .chain(more)
+        .collect()
 }
 
 /// Cells that are measured twice: state and work. The bench fails where the two do not agree.
@@ -264,6 +285,8 @@ mod tests {
         assert_eq!(cells.len(), blocks + TWICE.len());
         let names: BTreeSet<_> = cells.iter().map(Cell::name).collect();
         assert_eq!(names.len(), cells.len());
+        let profiled: BTreeSet<_> = profiled().iter().map(Cell::name).collect();
+        assert_eq!(profiled.len(), blocks + PROFILED.len());
         assert_eq!(short().len(), SHORT.len());
         for cell in cells.iter().filter(|cell| cell.again).chain(&short()) {
             assert!(names.contains(&cell.base()), "{}", cell.name());

@@ -18,8 +18,12 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode};
 
-/// How many functions are printed.
-const PLACES: usize = 150;
+use crate::sh;
+
+/// Where the profile of a cell is left.
+pub(crate) fn file(cell: &str) -> PathBuf {
+    sh::target().join(format!("bench/profile-{cell}.txt"))
+}
 
 /// Instructions by address.
 type Counts = HashMap<u64, u64>;
@@ -197,10 +201,10 @@ fn table(counts: &Counts, symbols: &BTreeMap<u64, String>, ios: u64) -> String {
         "{ios} I/Os, {:.0} instructions each\n\ninstructions, part, calls\n",
         each(total)
     );
-    for (list, most) in [(modules, usize::MAX), (places, PLACES)] {
+    for list in [modules, places] {
         let mut list: Vec<_> = list.into_iter().collect();
         list.sort_by_key(|(name, share)| (Reverse(share.instructions), *name));
-        for (name, share) in list.into_iter().take(most) {
+        for (name, share) in list {
             let part = share.instructions as f64 * 100.0 / total as f64;
             let _ = writeln!(
                 text,

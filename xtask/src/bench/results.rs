@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The figures of a run: `docs/bench/results.json`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -157,9 +158,16 @@ impl Results {
         Ok(results)
     }
 
-    /// Takes the figures of other kinds of devices than `kind` from another run on the same kernel.
-    pub(crate) fn join(&mut self, other: Self, kind: &str) {
-        let foreign = |name: &str| !name.starts_with(&format!("{kind}_"));
+    /// Takes the figures that it has not measured itself from another run on the same kernel; those of `kind` are not wanted any more.
+    pub(crate) fn join(&mut self, other: Self, kind: Option<&str>) {
+        let own: BTreeSet<String> = (self.cells.iter().map(|f| &f.name))
+            .chain(self.gates.iter().map(|g| &g.name))
+            .cloned()
+            .collect();
+        let foreign = |name: &str| match kind {
+            Some(kind) => !name.starts_with(&format!("{kind}_")),
+            None => !own.contains(name),
+        };
         if other.kernel == self.kernel {
             self.cells
                 .extend(other.cells.into_iter().filter(|f| foreign(&f.name)));
@@ -279,8 +287,17 @@ mod tests {
         let mut new = run("ram_raw_seq");
         let mut old = run("ram_raw_sparse");
         old.cells.extend(run("null_raw_sparse").cells);
-        new.join(old, "ram");
-        let names: Vec<_> = new.cells.iter().map(|f| f.name.as_str()).collect();
-        assert_eq!(names, ["ram_raw_seq", "null_raw_sparse"]);
+        let (mut some, mut more) = (new.clone(), old.clone());
+        new.join(old, Some("ram"));
+        let names = |results: &Results| -> Vec<String> {
+            results.cells.iter().map(|f| f.name.clone()).collect()
+        };
+        assert_eq!(names(&new), ["ram_raw_seq", "null_raw_sparse"]);
+        more.cells.extend(run("ram_raw_seq").cells);
+        some.join(more, None);
+        assert_eq!(
+            names(&some),
+            ["ram_raw_seq", "ram_raw_sparse", "null_raw_sparse"]
+        );
     }
 }

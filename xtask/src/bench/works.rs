@@ -24,7 +24,7 @@ const FAR: &str =
     "--ioengine=libaio --iodepth=1 --rw=randwrite --bs=4k --norandommap --offset=16G --size=32G";
 
 /// All works, in the order of the report.
-pub(crate) const WORKS: [Work; 32] = [
+pub(crate) const WORKS: [Work; 35] = [
     Work {
         name: "random",
         title: "random 4 KiB write, QD 1",
@@ -219,6 +219,13 @@ pub(crate) const WORKS: [Work; 32] = [
         ..USUAL
     },
     Work {
+        name: "take",
+        title: "take of a snapshot of a device with an ext4 that is mounted, store in memory",
+        on: On::Program,
+        fio: "take",
+        ..USUAL
+    },
+    Work {
         name: "takes",
         title: "takes under random 4 KiB writes, QD 32",
         on: On::Takes,
@@ -262,6 +269,11 @@ pub(crate) const WORKS: [Work; 32] = [
         "first overwrite after 10⁶ blocks",
         "--ioengine=psync --rw=write --bs=1M --size=4G",
     ),
+    saved(
+        "saved7",
+        "first overwrite after 10⁷ blocks",
+        "--ioengine=psync --rw=write --bs=1M --offset=64G --size=40G",
+    ),
     look(
         "look3",
         "random 4 KiB read of the image, 10³ saved blocks of it, QD 1",
@@ -279,6 +291,12 @@ pub(crate) const WORKS: [Work; 32] = [
         "random 4 KiB read of the image, 10⁶ saved blocks of it, QD 1",
         "--ioengine=psync --rw=write --bs=1M --size=4G",
         "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap --size=4G",
+    ),
+    look(
+        "look7",
+        "random 4 KiB read of the image, 10⁷ saved blocks of it, QD 1",
+        "--ioengine=psync --rw=write --bs=1M --size=40G",
+        "--ioengine=libaio --iodepth=1 --rw=randread --bs=4k --norandommap --size=40G",
     ),
 ];
 
