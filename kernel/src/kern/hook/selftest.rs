@@ -59,9 +59,7 @@ impl TestDisk {
     pub fn counts(&self) -> Counts {
         let test = self.test.as_ptr();
         // SAFETY: the disk is live.
-        unsafe {
-            Counts { shown: sys::bsk_test_shown(test), early: sys::bsk_test_early(test), seen: sys::bsk_test_seen(test) }
-        }
+        unsafe { Counts { shown: sys::bsk_test_shown(test), early: sys::bsk_test_early(test), seen: sys::bsk_test_seen(test) } }
     }
 
     /// Whether the filter holds what it is shown, and sends it on a moment later. If the driver has seen it before, the count of
