@@ -120,8 +120,8 @@ bool bsk_dev_bypassed(struct block_device *bdev)
 }
 
 /*
- * What a request-based driver has under way is in its queue. Of the bio-based ones these keep bios for long, and say how many in the
- * disk's statistics, if at all: NVMe's multipath disks do not before 6.4, device-mapper does in any case before 6.2.
+ * What a request-based driver has under way is in its queue, and what an NVMe multipath disk has is in those of its paths. Of the other
+ * bio-based ones these keep bios for long, and say how many in the disk's statistics, if at all: device-mapper does in any case before 6.2.
  */
 bool bsk_dev_untold(struct block_device *bdev)
 {
@@ -130,11 +130,9 @@ bool bsk_dev_untold(struct block_device *bdev)
 
 	if (queue_is_mq(q))
 		return false;
-	if (str_has_prefix(name, "nvme") && LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0))
-		return true;
 	if (str_has_prefix(name, "dm-") && LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0))
 		return false;
-	return !blk_queue_io_stat(q) && (str_has_prefix(name, "dm-") || str_has_prefix(name, "md") || str_has_prefix(name, "nvme"));
+	return !blk_queue_io_stat(q) && (str_has_prefix(name, "dm-") || str_has_prefix(name, "md"));
 }
 
 /* Before 7.0 a write to a partition counts for the partition only; later for the disk as well. Zero is zero in both. */
@@ -163,15 +161,9 @@ static bool bsk_frozen(struct request_queue *q)
 	return READ_ONCE(q->mq_freeze_depth) || waitqueue_active(&q->mq_freeze_wq);
 }
 
-/*
- * Who sleeps at a frozen queue has passed the hook and is in no count: that comes to its end first. Then freezing the queue waits
- * for all requests of a request-based device, and for bio-based ones for all that are just being submitted. What a bio-based
- * driver (DM, MD) has under way is in the disk's statistics.
- */
-bool bsk_dev_settle(struct block_device *bdev, u32 ms)
+/* Waits until what came to a queue before has ended, also who sleeps at it because somebody else has frozen it. Sleeps. */
+static bool bsk_queue_settle(struct request_queue *q, unsigned long end)
 {
-	struct request_queue *q = bdev_get_queue(bdev);
-	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
 	unsigned int noio;
 	bool done;
 
@@ -193,8 +185,48 @@ bool bsk_dev_settle(struct block_device *bdev, u32 ms)
 	blk_mq_unfreeze_queue(q);
 #endif
 	memalloc_noio_restore(noio);
-	if (!done || queue_is_mq(q))
-		return done;
+	return done;
+}
+
+/*
+ * The paths of an NVMe multipath disk nvmeSnN are hidden disks, nvmeScCnN. A write that has left the disk for one of them is in no count of the
+ * disk before its request begins, which may wait for a tag, a scheduler, or the path's queue. One that comes back passes the hook again.
+ */
+static bool bsk_nvme_settle(struct gendisk *disk, unsigned long end)
+{
+	struct device *own = disk_to_dev(disk), *path;
+	int subsystem, head, s, c, n;
+	struct class_dev_iter iter;
+	bool done = true;
+
+	if (sscanf(disk->disk_name, "nvme%dn%d", &subsystem, &head) != 2)
+		return true;
+	/* Those that have just left the disk's queue are on their way into one of a path. */
+	bsk_grace_tasks();
+	class_dev_iter_init(&iter, own->class, NULL, own->type);
+	while (done && (path = class_dev_iter_next(&iter)))
+		if (sscanf(dev_name(path), "nvme%dc%dn%d", &s, &c, &n) == 3 && s == subsystem && n == head)
+			done = bsk_queue_settle(dev_to_disk(path)->queue, end);
+	class_dev_iter_exit(&iter);
+	return done;
+}
+
+/*
+ * Who sleeps at a frozen queue has passed the hook and is in no count: that comes to its end first. Then freezing the queue waits
+ * for all requests of a request-based device, and for bio-based ones for all that are just being submitted. What a bio-based
+ * driver (DM, MD) has under way is in the disk's statistics, or in queues behind it (NVMe).
+ */
+bool bsk_dev_settle(struct block_device *bdev, u32 ms)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
+
+	if (!bsk_queue_settle(q, end))
+		return false;
+	if (queue_is_mq(q))
+		return true;
+	if (!bsk_nvme_settle(bdev->bd_disk, end))
+		return false;
 	while (bsk_writes_in_flight(bdev->bd_disk)) {
 		if (time_after(jiffies, end))
 			return false;

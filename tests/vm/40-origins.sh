@@ -2,39 +2,6 @@
 # shellcheck shell=bash
 # Every kind of device, by the same proof: a stamped load, a take in its middle, a second take, the true difference.
 
-# check_origin DEVICE [DEVICE the load goes to]
-check_origin() {
-    local device=$1 target=${2:-$1} device_node
-    device_node=$(node "$device")
-    blkdiscard -z "$target" 2>/dev/null || dd if=/dev/zero of="$target" bs=1M status=none 2>/dev/null || true
-    drop
-    snapc attach "$device_node"
-    load "$target" $W/1.journal
-    more_writes $W/1.journal 80
-    snapshot $STORE -- "$device"
-    more_writes $W/1.journal 80
-    stop_loads
-    copy "${IMAGE[0]}" $W/image1
-    if [ "$device" = "$target" ]; then
-        stamp prove $W/image1:$W/1.journal --after "$BEFORE" --before "$AFTER"
-    fi
-    destroy
-    load "$target" $W/2.journal --seed 3
-    more_writes $W/2.journal 80
-    snapshot $STORE -- "$device"
-    more_writes $W/2.journal
-    stop_loads
-    copy "${IMAGE[0]}" $W/image2
-    if [ "$device" = "$target" ]; then
-        stamp prove $W/image2:$W/1.journal:$W/2.journal --after "$BEFORE" --before "$AFTER"
-    fi
-    snapc cbtmap "$device_node" >$W/map
-    stamp delta $W/image1 $W/image2 --map $W/map --base 1
-    destroy
-    snapc detach "$device_node"
-    stamp prove "$target:$W/1.journal:$W/2.journal"
-}
-
 t_origin_disk() { # long
     check_origin "$(node $A)"
 }
@@ -133,61 +100,6 @@ t_origin_nvme() { # long
     modprobe nvme || skip "no nvme"
     within 10 test -b /dev/nvme0n1
     check_origin /dev/nvme0n1
-}
-
-# Another controller of the subsystem that t_origin_nvme_multipath makes, and so another path to its namespace.
-SUBSYSTEM=/sys/kernel/config/nvmet/subsystems/blksnap PORT=/sys/kernel/config/nvmet/ports/1
-connect() { echo transport=loop,nqn=blksnap >/dev/nvme-fabrics; }
-# The paths are $PATHS, their controllers $CONTROLLERS, when there are so many.
-paths() {
-    PATHS=(/sys/block/nvme*c*n1)
-    mapfile -t CONTROLLERS < <(grep -lx blksnap /sys/class/nvme/nvme*/subsysnqn)
-    [ ${#CONTROLLERS[@]} = "$1" ] && [ ${#PATHS[@]} = "$1" ] && [ -e "${PATHS[0]}" ]
-}
-disconnect() { echo 1 >"${CONTROLLERS[$1]%/*}/delete_controller"; }
-multipath_off() {
-    while paths 1 || paths 2; do disconnect 0; done
-    rm -f $PORT/subsystems/blksnap
-    rmdir $PORT $SUBSYSTEM/namespaces/1 $SUBSYSTEM
-}
-
-# The paths have no number, so that nobody can open one. That in use goes under load: the writes in flight come back, and go over the other.
-t_origin_nvme_multipath() { # long 6.12
-    local hidden disk
-    modprobe -a nvmet nvme-loop 2>/dev/null || skip "no NVMe over loop"
-    same "$(cat /sys/module/nvme_core/parameters/multipath)" Y "multipath of nvme_core"
-    mount -t configfs none /sys/kernel/config 2>/dev/null || true
-    mkdir $SUBSYSTEM $SUBSYSTEM/namespaces/1 $PORT
-    trap multipath_off EXIT
-    echo 1 >$SUBSYSTEM/attr_allow_any_host
-    echo -n "$(node $A)" >$SUBSYSTEM/namespaces/1/device_path
-    echo 1 >$SUBSYSTEM/namespaces/1/enable
-    echo loop >$PORT/addr_trtype
-    ln -s $SUBSYSTEM $PORT/subsystems/blksnap
-    connect && connect
-    within 10 paths 2
-    for hidden in "${PATHS[@]}"; do
-        [ ! -e "$hidden/dev" ] && [ ! -e "/dev/${hidden##*/}" ] || fail "the path ${hidden##*/} can be opened"
-    done
-    disk=${PATHS[0]##*/}
-    disk=/dev/${disk%%c*}n1
-    within 10 test -b "$disk"
-    check_origin "$disk"
-    blkdiscard -z "$disk"
-    load "$disk" $W/3.journal
-    snapshot memory -- "$disk"
-    for _ in 1 2; do
-        disconnect 0
-        more_writes $W/3.journal
-        connect
-        within 10 paths 2
-    done
-    stop_loads
-    copy "${IMAGE[0]}" $W/image
-    stamp prove $W/image:$W/3.journal --after "$BEFORE" --before "$AFTER"
-    stamp prove "$disk:$W/3.journal"
-    destroy
-    snapc detach "$disk"
 }
 
 t_origin_bcache() { # long

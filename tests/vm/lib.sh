@@ -182,3 +182,36 @@ more() { stamp load "$1" --direct --journal "$W/$2.journal" --seconds "${3:-0.5}
 
 # The process sleeps in the kernel for its write.
 writing() { grep -qE 'io_schedule|blkdev|dio|iomap|bio_wait' "/proc/$1/wchan" "/proc/$1/stack"; }
+
+# check_origin DEVICE [DEVICE the load goes to]: a stamped load, a take in its middle, a second take, the true difference.
+check_origin() {
+    local device=$1 target=${2:-$1} device_node
+    device_node=$(node "$device")
+    blkdiscard -z "$target" 2>/dev/null || dd if=/dev/zero of="$target" bs=1M status=none 2>/dev/null || true
+    drop
+    snapc attach "$device_node"
+    load "$target" $W/1.journal
+    more_writes $W/1.journal 80
+    snapshot $STORE -- "$device"
+    more_writes $W/1.journal 80
+    stop_loads
+    copy "${IMAGE[0]}" $W/image1
+    if [ "$device" = "$target" ]; then
+        stamp prove $W/image1:$W/1.journal --after "$BEFORE" --before "$AFTER"
+    fi
+    destroy
+    load "$target" $W/2.journal --seed 3
+    more_writes $W/2.journal 80
+    snapshot $STORE -- "$device"
+    more_writes $W/2.journal
+    stop_loads
+    copy "${IMAGE[0]}" $W/image2
+    if [ "$device" = "$target" ]; then
+        stamp prove $W/image2:$W/1.journal:$W/2.journal --after "$BEFORE" --before "$AFTER"
+    fi
+    snapc cbtmap "$device_node" >$W/map
+    stamp delta $W/image1 $W/image2 --map $W/map --base 1
+    destroy
+    snapc detach "$device_node"
+    stamp prove "$target:$W/1.journal:$W/2.journal"
+}
