@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// 6.1, 6.12 or 7.3
     #[arg(long, default_value = "6.1")]
     kernel: String,
-    /// Only the cells whose names contain this (or one of several, with commas), and the raw ones they are compared with; nothing is written without `--keep`
+    /// Only the cells with this name, or whose names contain it (or one of several, with commas), and the raw ones they are compared with; nothing is written without `--keep`
     #[arg(long)]
     cells: Option<String>,
     /// Keep what `--cells` measures: the other figures in docs/bench stay as they are
@@ -165,7 +165,12 @@ fn chosen(parts: &str, compare: bool) -> Result<Vec<Cell>> {
     } else {
         plan::profiled()
     };
-    let named = |name: &str| parts.split(',').any(|part| name.contains(part));
+    // A whole name is that cell alone, though others begin like it.
+    let whole = |part: &str| all.iter().any(|cell| cell.name() == part);
+    let named = |name: &str| {
+        let fits = |part: &str| name == part || !whole(part) && name.contains(part);
+        parts.split(',').any(fits)
+    };
     let wanted: Vec<&Cell> = all.iter().filter(|c| named(&c.name())).collect();
     ensure!(!wanted.is_empty(), "no cell is named like {parts}");
     if !compare {

@@ -160,21 +160,27 @@ impl Results {
 
     /// Takes the figures that it has not measured itself from another run on the same kernel; those of `kind` are not wanted any more.
     pub(crate) fn join(&mut self, other: Self, kind: Option<&str>) {
-        let own: BTreeSet<String> = (self.cells.iter().map(|f| &f.name))
-            .chain(self.gates.iter().map(|g| &g.name))
-            .cloned()
-            .collect();
-        let foreign = |name: &str| match kind {
+        let names = |list: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
+            list.cloned().collect()
+        };
+        let measured = names(
+            &mut (self.cells.iter().map(|f| &f.name)).chain(self.gates.iter().map(|g| &g.name)),
+        );
+        let again = names(&mut self.repeated.iter().map(|r| &r.name));
+        let stays = |name: &str, own: &BTreeSet<String>| match kind {
             Some(kind) => !name.starts_with(&format!("{kind}_")),
             None => !own.contains(name),
         };
         if other.kernel == self.kernel {
+            let cells = other.cells.into_iter();
             self.cells
-                .extend(other.cells.into_iter().filter(|f| foreign(&f.name)));
+                .extend(cells.filter(|f| stays(&f.name, &measured)));
+            let gates = other.gates.into_iter();
             self.gates
-                .extend(other.gates.into_iter().filter(|g| foreign(&g.name)));
+                .extend(gates.filter(|g| stays(&g.name, &measured)));
+            let repeated = other.repeated.into_iter();
             self.repeated
-                .extend(other.repeated.into_iter().filter(|r| foreign(&r.name)));
+                .extend(repeated.filter(|r| stays(&r.name, &again)));
         }
     }
 
