@@ -167,9 +167,6 @@ impl World {
         let device = &self.devices[write.device];
         let chains = || self.chains.iter().filter(|one| one.device == write.device);
         let known = match write.stage {
-            Stage::Arrived | Stage::Counted | Stage::Open | Stage::Marked => {
-                self.runnable.contains(&number)
-            }
             Stage::Waiting => device.gate_closed && device.waiting.contains(&number),
             Stage::Parked(id) => chains().any(|one| one.id == id && one.parked.contains(&number)),
             Stage::Held => chains().any(|one| !one.engine.idle()),
@@ -177,6 +174,8 @@ impl World {
                 let it = |what: &What| matches!(what, What::Write(other) if *other == number);
                 self.ios.iter().any(|io| it(&io.what))
             }
+            // The others go on by themselves.
+            _ => self.runnable.contains(&number),
         };
         violation(known, || {
             format!(
