@@ -30,7 +30,7 @@ struct Way {
     only: &'static [&'static str],
 }
 
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 11] = [
     way("tracked write", "ram_tracked_random", "ram_raw_random"),
     way(
         "first overwrite, sparse random 4 KiB, QD 1",
@@ -77,6 +77,13 @@ const WAYS: [Way; 10] = [
     Way {
         title: "a take, of a device with an ext4 that is mounted: a whole run of the command",
         cell: "ram_tracked_take",
+        raw: None,
+        ours: true,
+        only: &[],
+    },
+    Way {
+        title: "backup of 8 MiB of data on an ext4 of 768 MiB: a whole run of the command",
+        cell: "ram_tracked_backup",
         raw: None,
         ours: true,
         only: &[],
