@@ -39,6 +39,11 @@ void bsk_uuid(u8 out[16])
 	memcpy(out, &u, 16);
 }
 
+u32 bsk_processors(void)
+{
+	return num_online_cpus();
+}
+
 u64 bsk_free_memory(void)
 {
 	return (u64)si_mem_available() << PAGE_SHIFT;

@@ -40,6 +40,7 @@ u64 bsk_tick_ns(void);					/* A */
 u64 bsk_real_ns(void);					/* A */
 void bsk_msleep(u32 ms);					/* P */
 void bsk_uuid(u8 out[16]);				/* A */
+u32 bsk_processors(void);				/* A: that are online */
 u64 bsk_free_memory(void);				/* A: bytes that are free or easily made so */
 unsigned long bsk_copy_from_user(void *to, u64 from, unsigned long n);	/* P; bytes not copied */
 unsigned long bsk_copy_to_user(u64 to, const void *from, unsigned long n);

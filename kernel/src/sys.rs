@@ -73,6 +73,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_real_ns() -> u64;
     pub(crate) fn bsk_msleep(ms: u32);
     pub(crate) fn bsk_uuid(out: *mut u8);
+    pub(crate) fn bsk_processors() -> u32;
     pub(crate) fn bsk_free_memory() -> u64;
     pub(crate) fn bsk_copy_from_user(to: *mut c_void, from: u64, n: c_ulong) -> c_ulong;
     pub(crate) fn bsk_copy_to_user(to: u64, from: *const c_void, n: c_ulong) -> c_ulong;

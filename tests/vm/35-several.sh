@@ -283,3 +283,51 @@ t_store_above_its_device_is_refused() { # long
     dmsetup remove upper
     blksnap snapshot create "$a" --store memory --take
 }
+
+# windows NAME DEVICE: what lies 128 KiB on both sides of each end of a stripe (128 MiB), as one device, /dev/mapper/NAME.
+windows() {
+    local i table=""
+    for i in 1 2 3; do table+="$(((i - 1) * 512)) 512 linear $2 $((i * 262144 - 256))\n"; done
+    printf '%b' "$table" | dmsetup create "$1"
+    within 5 test -b "/dev/mapper/$1"
+}
+
+# Writes to the ends of stripes, by which one engine after the other holds them, where there are two processors.
+t_several_engines_hold_a_write() {
+    local tracing=/sys/kernel/tracing start=$((128 * 1024 - 512)) holds
+    [ -e $tracing/trace ] || mount -t tracefs tracefs $tracing
+    dd if="$C" of=$W/copy bs=1K skip=$start count=1024 iflag=direct status=none
+    snapshot $D -- "$C"
+    echo >$tracing/trace
+    echo 1 >$tracing/events/blksnap/blksnap_hold/enable
+    dd if=/dev/urandom of="$C" bs=1M count=1 seek=$((start * 1024)) oflag=direct,seek_bytes conv=notrunc status=none
+    dd if=/dev/urandom of="$C" bs=1M count=1 seek=$((start * 1024)) oflag=direct,seek_bytes conv=notrunc status=none
+    echo 0 >$tracing/events/blksnap/blksnap_hold/enable
+    holds=$(grep -c "blksnap_hold: .* $((start * 2)) + 2048$" $tracing/trace)
+    same "$holds" 2 "times that the write is held"
+    same "$(counter "$C" copy_read_bytes)" 1048576 "bytes copied"
+    cmp <(dd if="${IMAGE[0]}" bs=1K skip=$start count=1024 iflag=direct status=none) $W/copy
+}
+
+t_several_engines_under_load() { # long
+    local i after before TAKEN=()
+    snapc attach "$(node "$C")"
+    windows ends "$C"
+    load /dev/mapper/ends $W/journal --longest 65536
+    more_writes $W/journal
+    for i in 1 2 3; do
+        another memory "$C"
+        windows "image$i" "$IMAGE_OF"
+        TAKEN+=("$BEFORE $AFTER")
+        more_writes $W/journal 100
+    done
+    stop_loads
+    [ "$(counter "$C" copy_read_bytes)" -gt 262144 ] || fail "next to nothing was copied"
+    for i in 1 2 3; do
+        read -r after before <<<"${TAKEN[i - 1]}"
+        stamp prove "/dev/mapper/image$i:$W/journal" --after "$after" --before "$before" >$W/prove 2>&1 || fail "snapshot $i: $(tail -n 3 $W/prove)"
+        dmsetup remove "image$i"
+    done
+    stamp prove "/dev/mapper/ends:$W/journal"
+    dmsetup remove ends
+}

@@ -25,10 +25,9 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn main() {
     let (writes, depth) = (number("WRITES", 200_000), number("DEPTH", 32));
     let mode = std::env::var("MODE").unwrap_or_else(|_| "random".into());
-    let bits = || Saved::<OnceLock<SavedPage>>::new(BLOCKS).expect("memory");
-    let (saved, own) = (bits(), bits());
+    let saved = Saved::<OnceLock<SavedPage>>::new(BLOCKS).expect("memory");
     let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
-    engine.prepare(&saved, &own).expect("memory");
+    engine.prepare().expect("memory");
     engine.take().expect("prepared");
     let marks = Marks::new(BLOCKS * 8, 16).expect("memory");
     let mut order: Vec<u64> = match mode.as_str() {

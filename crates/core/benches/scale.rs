@@ -41,9 +41,8 @@ struct Snapshot {
 impl Snapshot {
     fn new(blocks: u64) -> Self {
         let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
-        let bits = || Saved::new(BLOCKS).expect("memory");
-        let (saved, own) = (bits(), bits());
-        engine.prepare(&saved, &own).expect("memory");
+        let saved = Saved::new(BLOCKS).expect("memory");
+        engine.prepare().expect("memory");
         engine.take().expect("prepared");
         let mut snapshot = Self {
             engine,

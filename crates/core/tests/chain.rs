@@ -38,7 +38,7 @@ impl Chain {
     fn take(&mut self) -> Epoch {
         let bits = || Bits::new(BLOCKS).unwrap();
         (self.saved, self.own) = (bits(), bits());
-        self.engine.prepare(&self.saved, &self.own).unwrap();
+        self.engine.prepare().unwrap();
         self.engine.take().unwrap()
     }
 
@@ -152,16 +152,14 @@ fn room_of_dropped_copies_is_used() {
 #[test]
 fn a_take_waits_for_held_writes() {
     let mut chain = Chain::new(Limits::default());
-    let fresh = || Bits::new(BLOCKS).unwrap();
-    let (saved, own) = (fresh(), fresh());
     assert_eq!(chain.engine.take(), None, "nothing is prepared");
     chain.write(1, block(5));
-    chain.engine.prepare(&saved, &own).unwrap();
+    chain.engine.prepare().unwrap();
     assert_eq!(chain.engine.take(), None, "a write is held");
     chain.work(Some(0));
     assert_eq!(chain.engine.take(), Some(Epoch(2)));
     assert_eq!(chain.engine.take(), None, "it was taken");
-    chain.engine.prepare(&fresh(), &fresh()).unwrap();
+    chain.engine.prepare().unwrap();
     chain.engine.unprepare();
     assert_eq!(chain.engine.take(), None, "it does not come");
 }
@@ -260,24 +258,6 @@ fn writes_to_an_image_exclude_each_other_by_block() {
     assert_eq!(place(first), Source::Store { slot: 101 });
     assert_eq!(place(second), Source::Zero);
     assert!(!chain.own.untouched(block(10)) && chain.own.untouched(block(11)));
-}
-
-#[test]
-fn what_is_excluded_is_never_copied() {
-    let mut chain = Chain::new(Limits::default());
-    let range = BlockRange {
-        start: 100,
-        count: 50,
-    };
-    assert_eq!(chain.engine.exclude(range), Ok(false), "it is needed");
-    chain.write(1, range);
-    chain.work(Some(0));
-    assert_eq!(chain.engine.exclude(range), Ok(true));
-    let second = chain.take();
-    assert!(chain.saved.covers(range) && !chain.own.untouched(block(120)));
-    let place = |epoch| chain.engine.resolve(epoch, 120, 1).0;
-    assert_eq!(place(Epoch(1)), Source::Store { slot: 20 });
-    assert_eq!(place(second), Source::Zero);
 }
 
 #[test]

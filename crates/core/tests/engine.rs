@@ -111,8 +111,8 @@ const EPOCH: Epoch = Epoch(1);
 /// An engine with one snapshot, and its bits.
 fn taken(blocks: u64, limits: Limits) -> (Engine, Bits) {
     let mut engine = Engine::new(blocks, limits).unwrap();
-    let (saved, own) = (Bits::new(blocks).unwrap(), Bits::new(blocks).unwrap());
-    engine.prepare(&saved, &own).unwrap();
+    let saved = Bits::new(blocks).unwrap();
+    engine.prepare().unwrap();
     assert_eq!(engine.take(), Some(EPOCH));
     (engine, saved)
 }

@@ -17,8 +17,8 @@ type Bits = Saved<OnceLock<SavedPage>>;
 /// An engine with one snapshot, and its bits.
 fn taken(blocks: u64) -> (Engine, Bits) {
     let mut engine = Engine::new(blocks, Limits::default()).unwrap();
-    let (saved, own) = (Bits::new(blocks).unwrap(), Bits::new(blocks).unwrap());
-    engine.prepare(&saved, &own).unwrap();
+    let saved = Bits::new(blocks).unwrap();
+    engine.prepare().unwrap();
     engine.take().unwrap();
     (engine, saved)
 }

@@ -114,8 +114,7 @@ fn no_write_passes_its_copy() {
         let (disk, stop) = (disk(), AtomicBool::new(false));
         let saved = Saved::<OnceLock<SavedPage>>::new(BLOCKS).unwrap();
         let mut engine = Engine::new(BLOCKS, Limits::default()).unwrap();
-        let own = Saved::<OnceLock<SavedPage>>::new(BLOCKS).unwrap();
-        engine.prepare(&saved, &own).unwrap();
+        engine.prepare().unwrap();
         engine.take().unwrap();
         let engine = Mutex::new(engine);
         let image: Vec<OnceLock<u64>> = (0..BLOCKS).map(|_| OnceLock::new()).collect();

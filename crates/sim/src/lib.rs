@@ -10,7 +10,8 @@
 //!
 //! I/O completes in any order and after any delay; its sectors move one by one at any time until then, so that reads and writes are torn;
 //! any of it can fail. Allocations in core fail at any point. The store is too small, grows late, or fails to. Takes time out.
-//! Snapshots come and go in any order, or all at once when their holder crashes, in the middle of a take, too; their images are written to; free space is handed in, ranges are excluded.
+//! Snapshots come and go in any order, or all at once when their holder crashes, in the middle of a take, too; their images are written to; free space is handed in,
+//! and storages lie on the devices themselves. A device has one engine, or up to four with stripes of 64 blocks, whose workers run in any order.
 //!
 //! # What is checked
 //!
@@ -18,7 +19,7 @@
 //! - **P2**: when the disks are left alone for a while, every write has reached its device.
 //! - **P3**: each tracking block that differs between the plain copies of two takes is in the delta of the two; no block that was not written is.
 //! - Copies and stores stay within their bounds; nothing is copied or stored twice in an epoch; nothing leaks; takes, ends and failure never allocate.
-//! - Blocks copied are at most 1.25 times those that had to be, and 64, at every moment; what is excluded is never copied.
+//! - Blocks copied are at most 1.25 times those that had to be, and 64, for each engine, at every moment.
 //!
 //! After every event (`world/watch.rs`): the blocks that it moved, and another one of some image, would be read as they have to be, in memory,
 //! in the storage, on the origin or by the bits alone; what differs from the last take's copy is marked; a write that has not ended is with

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Steps, and how a seed becomes a world and a list of them.
 
-use blksnap_core::cow::{Limits, Policy};
+use blksnap_core::cow::{Limits, Policy, Stripes};
 
 use crate::random::Random;
 
@@ -76,8 +76,10 @@ pub struct Config {
     pub devices: Vec<usize>,
     /// Tracking blocks have `1 << shift` bytes.
     pub shift: u32,
-    /// Bounds of the engines.
+    /// Bounds of all engines of a device together.
     pub limits: Limits,
+    /// Engines of a device.
+    pub engines: u32,
     /// Slots of the store, at first and at most.
     pub store: (u64, u64),
     /// Slots by which the store grows.
@@ -102,6 +104,16 @@ pub enum Defect {
 }
 
 impl Config {
+    /// How the blocks of a device are divided among its engines.
+    pub(crate) fn stripes(&self) -> Stripes {
+        Stripes::new(self.engines, 64)
+    }
+
+    /// Bounds of one of its engines.
+    pub(crate) fn limits_of_one(&self) -> Limits {
+        self.stripes().share(self.limits)
+    }
+
     /// Whether `defect` shows for a write from sector `start` on.
     pub(crate) fn does_wrong(&self, defect: Defect, start: usize) -> bool {
         self.defect == Some(defect) && start.is_multiple_of(3)
@@ -166,13 +178,15 @@ fn config(random: &mut Random) -> Config {
     let capacity = [0, 8, 40, 200, 1000, 2000][between(0, 5) as usize];
     let capacity = if rows { 3000 } else { capacity };
     let store = (capacity, capacity + between(0, 1) * 100);
+    let (portion, shift, snapshots) = (between(0, 12), between(9, 13), between(1, 8));
     Config {
         devices,
-        shift: between(9, 13) as u32,
+        shift: shift as u32,
         limits,
+        engines: [1, 1, 2, 4][between(0, 3) as usize],
         store,
-        portion: between(0, 12),
-        snapshots: between(1, 8) as usize,
+        portion,
+        snapshots: snapshots as usize,
         rows,
         defect: None,
     }

@@ -55,12 +55,12 @@ fn a_write_that_is_not_marked() {
 
 #[test]
 fn a_write_that_is_not_copied() {
-    let words = ["arrives", "is taken", "passes"];
+    let words = ["is taken", "arrives", "passes"];
     is_told(&found(Defect::Uncopied), "P1: snapshot", &words);
 }
 
 #[test]
 fn a_write_that_nobody_goes_on_with() {
-    let words = ["arrives", "is taken", "is parked"];
+    let words = ["is taken", "arrives", "is parked"];
     is_told(&found(Defect::Forgotten), "P2: nobody goes on", &words);
 }

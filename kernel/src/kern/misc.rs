@@ -36,6 +36,12 @@ pub fn uuid() -> [u8; 16] {
     id
 }
 
+/// How many processors are online. Atomic.
+pub fn processors() -> u32 {
+    // SAFETY: callable from any context.
+    unsafe { sys::bsk_processors() }
+}
+
 /// Bytes of memory that are free or easily made so.
 pub fn free_memory() -> u64 {
     // SAFETY: callable from any context.

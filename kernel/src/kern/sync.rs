@@ -39,7 +39,9 @@ pub enum Class {
     History = 1,
     /// One image's requests.
     Image = 11,
-    /// One device's copy-on-write state.
+    /// One device's takes and ends.
+    Turns = 12,
+    /// A part of one device's copy-on-write state.
     Cow = 2,
     /// The difference storages of a snapshot.
     Stores = 10,

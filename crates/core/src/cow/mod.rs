@@ -28,9 +28,11 @@ mod map;
 #[cfg(all(loom, test))]
 mod model;
 mod saved;
+mod stripes;
 
 pub use engine::{
     Action, BatchId, CopyId, Engine, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
 };
 pub use lazy::LazyCell;
 pub use saved::{Saved, SavedPage};
+pub use stripes::Stripes;

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::lazy::LazyCell;
+use super::stripes::Stripes;
 use crate::fallible::{bytes, filled};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::units::index;
@@ -44,6 +45,8 @@ impl SavedPage {
 ///
 /// Each epoch of a device's snapshots has its own; and each image has one more, for the blocks that it has of its own. `C` is the cell that holds a page, see [`LazyCell`].
 ///
+/// Where a device has several engines, they set their bits beside each other, each those of its own [`Stripes`].
+///
 /// # Copied ahead
 ///
 /// A block that was copied before anyone wrote to it has a second bit, which the write that comes clears and counts. Where nothing was copied ahead, a
@@ -62,17 +65,27 @@ pub struct Saved<C> {
     page_count: AtomicUsize,
     /// Bits of blocks that were copied ahead.
     ahead: Vec<C>,
-    /// Blocks that were copied ahead and written since.
-    used: AtomicU64,
+    stripes: Stripes,
+    /// Blocks that were copied ahead and written since, by engine.
+    used: Vec<AtomicU64>,
 }
 
 impl<C: LazyCell<SavedPage>> Saved<C> {
-    /// For a device of `blocks` blocks, none saved.
+    /// For a device of `blocks` blocks that has one engine, none saved.
     ///
     /// # Errors
     ///
     /// [`NoMemory`]. Allocates two cells per 16 MiB of the device, a MiB per TiB; process context.
     pub fn new(blocks: u64) -> Result<Self, NoMemory> {
+        Self::striped(blocks, Stripes::ONE)
+    }
+
+    /// [`Saved::new`], for a device that has several engines.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    pub fn striped(blocks: u64, stripes: Stripes) -> Result<Self, NoMemory> {
         let cells = || filled(index(blocks.div_ceil(PAGE_BLOCKS)), C::default);
         Ok(Self {
             pages: cells()?,
@@ -80,7 +93,8 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
             released: AtomicBool::new(false),
             page_count: AtomicUsize::new(0),
             ahead: cells()?,
-            used: AtomicU64::new(0),
+            stripes,
+            used: filled(stripes.engines() as usize, AtomicU64::default)?,
         })
     }
 
@@ -128,13 +142,8 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     /// Bytes of memory allocated.
     pub fn memory_bytes(&self) -> usize {
         let page = size_of::<SavedPage>() + PAGE_WORDS * size_of::<AtomicU64>();
-        let cells = bytes(&self.pages) + bytes(&self.ahead);
+        let cells = bytes(&self.pages) + bytes(&self.ahead) + bytes(&self.used);
         cells + self.page_count.load(Ordering::Relaxed) * page
-    }
-
-    /// Number of blocks.
-    pub(super) fn blocks(&self) -> u64 {
-        self.blocks
     }
 
     /// How many blocks from `block` on are saved, as far as `max` and this one's group of 64: 0 if it is not.
@@ -171,12 +180,13 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
         page.map_or(0, |page| page.word(index(word % (PAGE_BLOCKS / 64))))
     }
 
-    /// How many blocks that were copied ahead were written since.
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    /// How many blocks that were copied ahead by the engine of `block` were written since.
+    pub(super) fn used(&self, block: u64) -> u64 {
+        let used = self.used.get(self.stripes.of(block));
+        used.map_or(0, |used| used.load(Ordering::Relaxed))
     }
 
-    /// Makes the pages in which [`Saved::set`] will set bits. One caller at a time.
+    /// Makes the pages in which [`Saved::set`] will set bits.
     #[inline]
     pub(super) fn prepare(&self, range: BlockRange) -> Result<(), NoMemory> {
         let page = range.start / PAGE_BLOCKS;
@@ -188,7 +198,7 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
         self.make_pages(&self.pages, range)
     }
 
-    /// Makes the pages in which [`Saved::set_ahead`] will set bits. One caller at a time.
+    /// Makes the pages in which [`Saved::set_ahead`] will set bits.
     pub(super) fn prepare_ahead(&self, range: BlockRange) -> Result<(), NoMemory> {
         self.make_pages(&self.ahead, range)
     }
@@ -252,9 +262,13 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
                 continue;
             };
             if cell.get().is_none() {
-                cell.set(SavedPage::new(PAGE_WORDS)?)
-                    .map_err(|_| NoMemory)?;
-                self.page_count.fetch_add(1, Ordering::Relaxed);
+                let set = cell.set(SavedPage::new(PAGE_WORDS)?);
+                // Another engine's, where a page has stripes of several, will do.
+                if set.is_err() && cell.get().is_none() {
+                    return Err(NoMemory);
+                }
+                self.page_count
+                    .fetch_add(usize::from(set.is_ok()), Ordering::Relaxed);
             }
         }
         Ok(())
@@ -263,15 +277,18 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     /// A write to `range` passes: what was copied ahead there was of use.
     #[cold]
     fn use_up(&self, range: BlockRange) {
-        for_words(range.start, range.end(), |at, word, mask| {
+        for_words(range.start, range.end(), |at, number, mask| {
             let ahead = self.ahead.get(index(at)).and_then(C::get);
-            let word = ahead.and_then(|ahead| ahead.words.get(word));
+            let word = ahead.and_then(|ahead| ahead.words.get(number));
             // A look first: most writes find nothing, and the line stays shared.
             let word = word.filter(|word| word.load(Ordering::Relaxed) & mask != 0);
             if let (Some(page), Some(word)) = (self.page(at), word) {
                 let found = (word.fetch_and(!mask, Ordering::Relaxed) & mask).count_ones();
                 page.ahead.fetch_sub(found, Ordering::Relaxed);
-                self.used.fetch_add(u64::from(found), Ordering::Relaxed);
+                let block = at * PAGE_BLOCKS + number as u64 * 64;
+                if let Some(used) = self.used.get(self.stripes.of(block)) {
+                    used.fetch_add(u64::from(found), Ordering::Relaxed);
+                }
             }
             true
         });

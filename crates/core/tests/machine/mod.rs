@@ -86,7 +86,7 @@ impl Machine {
     pub(crate) fn take(&mut self) {
         let bits = || Bits::new(self.blocks).unwrap();
         let (saved, own) = (bits(), bits());
-        self.engine.prepare(&saved, &own).unwrap();
+        self.engine.prepare().unwrap();
         let drained = !self.io.iter().any(|io| matches!(io, Io::Write(..)));
         if self.failed || !drained || !self.engine.quiet() {
             self.engine.unprepare();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The snapshots of one device: an engine, and the bits of each epoch.
+//! The snapshots of one device: its engines, each with its stripes, and the bits of each epoch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::OnceLock;
 
-use blksnap_core::BlockRange;
-use blksnap_core::cow::{BatchId, CopyId, Engine, Epoch, Saved, SavedPage};
+use blksnap_core::cow::{BatchId, CopyId, Engine, Epoch, Over, Saved, SavedPage, Source, Stripes};
+use blksnap_core::{BlockRange, NoMemory};
 
 use super::writes::violation;
 use super::{Check, World, note};
@@ -20,24 +20,34 @@ pub(super) type Bits = Saved<OnceLock<SavedPage>>;
 pub(super) struct Level {
     pub(super) epoch: Epoch,
     pub(super) saved: Bits,
-    /// Slots that its copies were given: the first, and how many.
-    pub(super) slots: Vec<(u64, u32)>,
+    /// Slots that its copies were given: by which engine, the first, and how many.
+    pub(super) slots: Vec<(usize, u64, u32)>,
+    /// Engines that need it.
+    pub(super) users: usize,
 }
 
-pub(super) struct Chain {
-    pub(super) id: ChainId,
-    pub(super) device: usize,
+/// An engine, and what its worker has.
+pub(super) struct Shard {
     pub(super) engine: Engine,
-    /// Oldest first; none before the first take.
-    pub(super) levels: Vec<Level>,
-    /// The bits of the take under way.
-    pub(super) fresh: Option<Bits>,
     /// Writes that were found to need a copy, and the engine has yet to hear of.
     pub(super) parked: VecDeque<u64>,
     pub(super) pages: BTreeMap<CopyId, Vec<Content>>,
     pub(super) stores: usize,
     /// Stores that wait for slots.
     pub(super) waiting: VecDeque<(BatchId, Epoch, u32)>,
+}
+
+pub(super) struct Chain {
+    pub(super) id: ChainId,
+    pub(super) device: usize,
+    pub(super) stripes: Stripes,
+    pub(super) shards: Vec<Shard>,
+    /// Its snapshots are lost, or have ended. Engines that have not failed yet do when their workers look.
+    pub(super) over: bool,
+    /// Oldest first; none before the first take.
+    pub(super) levels: Vec<Level>,
+    /// The bits of the take under way.
+    pub(super) fresh: Option<Bits>,
     /// Copies may have been dropped with a snapshot.
     pub(super) ended: bool,
     pub(super) tally: Tally,
@@ -49,17 +59,14 @@ pub(super) struct Tally {
     /// In the newest epoch, block by block.
     copied: Vec<bool>,
     demanded: Vec<bool>,
-    /// Never copied.
-    excluded: Vec<BlockRange>,
     /// In all epochs.
     copied_total: u64,
     needed_total: u64,
 }
 
 impl Tally {
-    pub(super) fn new_epoch(&mut self, blocks: usize, excluded: &[BlockRange]) {
+    pub(super) fn new_epoch(&mut self, blocks: usize) {
         (self.copied, self.demanded) = (vec![false; blocks], vec![false; blocks]);
-        self.excluded = excluded.to_vec();
     }
 
     /// A write to the blocks passes, or is held.
@@ -75,10 +82,6 @@ impl Tally {
     /// The blocks are copied. Whether there are some that nobody has written yet.
     pub(super) fn copy(&mut self, range: BlockRange) -> Result<bool, String> {
         let mut ahead = false;
-        let meets = |other: &BlockRange| other.start < range.end() && range.start < other.end();
-        violation(!self.excluded.iter().any(meets), || {
-            format!("{range:?} is copied, of which some is excluded")
-        })?;
         for block in range.start as usize..range.end() as usize {
             let twice = std::mem::replace(&mut self.copied[block], true);
             violation(!twice, || format!("block {block} is copied twice"))?;
@@ -89,29 +92,113 @@ impl Tally {
         Ok(ahead)
     }
 
-    pub(super) fn check(&self) -> Check {
+    /// For so many engines.
+    pub(super) fn check(&self, engines: usize) -> Check {
         let (copied, needed) = (self.copied_total, self.needed_total);
-        violation(4 * copied <= 5 * needed + 256, || {
+        violation(4 * copied <= 5 * needed + 256 * engines as u64, || {
             format!("{copied} blocks are copied, and {needed} had to be")
         })
     }
 }
 
 impl Chain {
-    pub(super) fn new(id: ChainId, device: usize, engine: Engine) -> Self {
-        Self {
-            id,
-            device,
+    pub(super) fn new(id: ChainId, device: usize, stripes: Stripes, engines: Vec<Engine>) -> Self {
+        let shard = |engine| Shard {
             engine,
-            levels: Vec::new(),
-            fresh: None,
             parked: VecDeque::new(),
             pages: BTreeMap::new(),
             stores: 0,
             waiting: VecDeque::new(),
+        };
+        Self {
+            id,
+            device,
+            stripes,
+            shards: engines.into_iter().map(shard).collect(),
+            over: false,
+            levels: Vec::new(),
+            fresh: None,
             ended: false,
             tally: Tally::default(),
         }
+    }
+
+    /// The blocks from `block` on, at most `max`, that its engine knows of; and the engine.
+    fn engine(&self, block: u64, max: u64) -> (&Engine, u64) {
+        let part = self.stripes.first(BlockRange {
+            start: block,
+            count: max,
+        });
+        (&self.shards[self.stripes.of(block)].engine, part.count)
+    }
+
+    pub(super) fn resolve(&self, epoch: Epoch, block: u64, max: u64) -> (Source, u64) {
+        let (engine, max) = self.engine(block, max);
+        engine.resolve(epoch, block, max)
+    }
+
+    pub(super) fn overlay(&self, epoch: Epoch, block: u64, max: u64) -> (Over, u64) {
+        let (engine, max) = self.engine(block, max);
+        engine.over(epoch, block, max)
+    }
+
+    pub(super) fn zero(
+        &mut self,
+        own: &Bits,
+        epoch: Epoch,
+        range: BlockRange,
+    ) -> Result<u64, NoMemory> {
+        self.stripes
+            .parts(range)
+            .map(|(at, part)| self.shards[at].engine.image_zero(own, epoch, part))
+            .sum()
+    }
+
+    /// Blocks of an image lie in slots now. Whether there was memory for that.
+    pub(super) fn enter(&mut self, own: &Bits, epoch: Epoch, range: BlockRange, slot: u64) -> bool {
+        self.stripes.parts(range).all(|(at, part)| {
+            let slot = slot + (part.start - range.start);
+            let engine = &mut self.shards[at].engine;
+            engine.image_enter(own, epoch, part, slot).is_ok()
+        })
+    }
+
+    pub(super) fn free(
+        &mut self,
+        own: &Bits,
+        epoch: Epoch,
+        range: BlockRange,
+    ) -> Result<u64, NoMemory> {
+        let Some(level) = self.levels.last() else {
+            return Ok(0);
+        };
+        let shards = &mut self.shards;
+        self.stripes
+            .parts(range)
+            .map(|(at, part)| shards[at].engine.free(&level.saved, own, epoch, part))
+            .sum()
+    }
+
+    /// The engine that says when writes to an image have their turns.
+    pub(super) fn turns(&mut self) -> &mut Engine {
+        &mut self.shards[0].engine
+    }
+
+    /// Whether nothing is parked, held or being copied.
+    pub(super) fn quiet(&self) -> bool {
+        let mut shards = self.shards.iter();
+        shards.all(|shard| shard.parked.is_empty() && shard.engine.quiet())
+    }
+
+    /// The worker of an engine finds out that the chain is over.
+    pub(super) fn give_up(&mut self, which: usize) -> Check {
+        let shard = &mut self.shards[which];
+        shard.waiting.clear();
+        let Some(level) = self.levels.last() else {
+            return Ok(());
+        };
+        let ((), free) = crate::alloc::forbidden(|| shard.engine.fail(&level.saved));
+        violation(free, || "fail allocates".into())
     }
 
     /// The bits that writers ask, and the engine is given.
@@ -129,7 +216,9 @@ impl Chain {
 
     /// Whether it is over, and nothing waits for it.
     fn gone(&self) -> bool {
-        self.engine.failed() && self.parked.is_empty() && self.engine.idle()
+        let ended =
+            |shard: &Shard| shard.engine.failed() && shard.parked.is_empty() && shard.engine.idle();
+        self.over && self.shards.iter().all(ended)
     }
 }
 
@@ -138,23 +227,28 @@ impl World {
         self.chains.iter_mut().find(|chain| chain.id == id)
     }
 
+    /// An engine of a chain that is not over.
+    pub(super) fn shard(&mut self, id: ChainId, which: usize) -> Option<(&mut Shard, &Bits)> {
+        let chain = self.chain(id)?;
+        let level = chain.levels.last()?;
+        let shard = &mut chain.shards[which];
+        (!shard.engine.failed()).then_some((shard, &level.saved))
+    }
+
     /// The chain of a device that is not over.
     pub(super) fn current(&self, device: usize) -> Option<usize> {
-        let current = |chain: &Chain| chain.device == device && !chain.engine.failed();
+        let current = |chain: &Chain| chain.device == device && !chain.over;
         self.chains.iter().position(current)
     }
 
-    /// Gives all snapshots of a device up.
-    pub(super) fn fail(&mut self, id: ChainId, why: &str) -> Check {
+    /// Gives all snapshots of a device up: one engine at once, the others when their workers look.
+    pub(super) fn fail(&mut self, id: ChainId, which: usize, why: &str) -> Check {
         note!(self, "the snapshots of chain {id} end: {why}");
         let Some(chain) = self.chain(id) else {
             return Ok(());
         };
-        chain.waiting.clear();
-        if let Some(level) = chain.levels.last() {
-            let ((), free) = crate::alloc::forbidden(|| chain.engine.fail(&level.saved));
-            violation(free, || "fail allocates".into())?;
-        }
+        chain.over = true;
+        chain.give_up(which)?;
         self.chain_is_over(id);
         Ok(())
     }
@@ -185,7 +279,7 @@ impl World {
             .collect();
         self.chains.retain(|chain| !gone.contains(&chain.id));
         for store in self.stores.values_mut() {
-            store.users.retain(|(chain, _)| !gone.contains(chain));
+            store.users.retain(|(chain, ..)| !gone.contains(chain));
         }
         self.drop_stores();
     }

@@ -130,7 +130,7 @@ impl World {
             let (block, within) = (place / BLOCK, place % BLOCK);
             let left = sectors - done;
             let most = (within + left).div_ceil(BLOCK) as u64;
-            let (source, run) = chain.engine.resolve(epoch, block as u64, most);
+            let (source, run) = chain.resolve(epoch, block as u64, most);
             let length = (run as usize * BLOCK - within).min(left);
             match (source, seen) {
                 (Source::Origin, Some(seen)) => {
@@ -142,7 +142,8 @@ impl World {
                 }
                 (Source::Memory { copy, index }, _) => {
                     let from = index as usize * BLOCK + within;
-                    let pages = chain.pages.get(&copy);
+                    let shard = &chain.shards[chain.stripes.of(block as u64)];
+                    let pages = shard.pages.get(&copy);
                     let data = pages.and_then(|pages| pages.get(from..from + length));
                     let data = data.ok_or("an image read finds no pages")?.to_vec();
                     self.check_read(number, at + done, &data)?;
@@ -276,7 +277,7 @@ impl World {
         for member in members.filter(|one| !one.lost && one.epoch.is_some()) {
             let (chain, epoch) = self.image_of(member).ok_or("an image without a chain")?;
             for block in 0..member.oracle.copy.len().div_ceil(BLOCK) {
-                let source = chain.engine.resolve(epoch, block as u64, 1).0;
+                let source = chain.resolve(epoch, block as u64, 1).0;
                 let stored = !matches!(source, Source::Memory { .. });
                 violation(stored, || "a copy was never stored".into())?;
                 self.check_block((serial, member), (chain, epoch), block)?;
@@ -287,19 +288,26 @@ impl World {
 
     /// Everything has ended: what a chain has to have let go.
     pub(super) fn check_chain(&self, chain: &Chain) -> Check {
-        let (id, stats) = (chain.id, chain.engine.stats());
-        violation(chain.engine.idle(), || format!("chain {id} is not idle"))?;
-        if chain.engine.failed() {
-            return Ok(());
+        let (id, ended) = (chain.id, chain.ended);
+        for shard in &chain.shards {
+            let stats = shard.engine.stats();
+            violation(shard.engine.idle(), || format!("chain {id} is not idle"))?;
+            violation(shard.engine.failed() == chain.over, || {
+                format!("an engine of chain {id} has not heard of its end")
+            })?;
+            if chain.over {
+                continue;
+            }
+            violation(shard.pages.is_empty() && shard.stores == 0, || {
+                format!("chain {id} leaks pages")
+            })?;
+            let oldest = shard.engine.live().next();
+            violation(chain.levels.first().map(|one| one.epoch) == oldest, || {
+                format!("chain {id} keeps an epoch that nobody needs")
+            })?;
+            let once = ended || stats.saved_blocks == stats.store_blocks;
+            violation(once, || format!("chain {id} did not store each block once"))?;
         }
-        violation(chain.pages.is_empty() && chain.stores == 0, || {
-            format!("chain {id} leaks pages")
-        })?;
-        let oldest = chain.engine.live().next();
-        violation(chain.levels.first().map(|one| one.epoch) == oldest, || {
-            format!("chain {id} keeps an epoch that nobody needs")
-        })?;
-        let once = chain.ended || stats.saved_blocks == stats.store_blocks;
-        violation(once, || format!("chain {id} did not store each block once"))
+        Ok(())
     }
 }

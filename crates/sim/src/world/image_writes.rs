@@ -3,8 +3,9 @@
 //! are filled from the image.
 
 use blksnap_core::BlockRange;
-use blksnap_core::cow::{Engine, Epoch, Over};
+use blksnap_core::cow::{Epoch, Over};
 
+use super::chain::Chain;
 use super::oracle::Oracle;
 use super::stores::{Slots, place_of};
 use super::writes::call;
@@ -41,7 +42,7 @@ impl World {
         };
         let range = blocks_of(start, sectors);
         let result = call(&mut self.no_memory, || {
-            chain.engine.image_write(epoch, number, range)
+            chain.turns().image_write(epoch, number, range)
         });
         note!(
             self,
@@ -92,10 +93,10 @@ impl World {
             };
             let (block, within) = (place / BLOCK, place % BLOCK);
             let most = (within + end - place).div_ceil(BLOCK) as u64;
-            let (over, mut run) = chain.engine.over(epoch, block as u64, most);
+            let (over, mut run) = chain.overlay(epoch, block as u64, most);
             // Whatever has no slots gets them in one go.
             while !matches!(over, Over::Slot(_)) && run < most {
-                match chain.engine.over(epoch, block as u64 + run, most - run) {
+                match chain.overlay(epoch, block as u64 + run, most - run) {
                     (Over::Slot(_), _) => break,
                     (_, more) => run += more,
                 }
@@ -196,10 +197,10 @@ impl World {
             return;
         };
         let result = call(&mut self.no_memory, || {
-            chain.engine.image_zero(&member.own, epoch, range)
+            chain.zero(&member.own, epoch, range)
         });
         write.failed |= result.is_err();
-        note_owned(&chain.engine, epoch, range, &mut member.oracle);
+        note_owned(chain, epoch, range, &mut member.oracle);
     }
 
     fn start_image_piece(&mut self, number: u64, io: Io<What>) {
@@ -243,14 +244,12 @@ impl World {
         };
         for (range, slot) in std::mem::take(&mut write.new) {
             if !write.failed {
-                let entered = call(&mut self.no_memory, || {
-                    chain.engine.image_enter(own, epoch, range, slot)
-                });
-                write.failed |= entered.is_err();
-                note_owned(&chain.engine, epoch, range, oracle);
+                let entered = call(&mut self.no_memory, || chain.enter(own, epoch, range, slot));
+                write.failed |= !entered;
+                note_owned(chain, epoch, range, oracle);
             }
         }
-        chain.engine.image_done(number);
+        chain.turns().image_done(number);
         let well = !write.failed;
         note!(
             self,
@@ -268,16 +267,16 @@ impl World {
             let snapshot = self.snapshots.iter().find(|one| one.serial == write.serial);
             let chain = snapshot.map(|snapshot| snapshot.members[write.member].chain);
             if let Some(chain) = chain.and_then(|id| self.chain(id)) {
-                chain.engine.image_done(number);
+                chain.turns().image_done(number);
             }
         }
     }
 }
 
 /// Tells the oracle which blocks the image has for itself: all, unless memory was short.
-fn note_owned(engine: &Engine, epoch: Epoch, range: BlockRange, oracle: &mut Oracle) {
+fn note_owned(chain: &Chain, epoch: Epoch, range: BlockRange, oracle: &mut Oracle) {
     for block in range.start..range.end() {
-        if engine.over(epoch, block, 1).0 != Over::None {
+        if chain.overlay(epoch, block, 1).0 != Over::None {
             oracle.owns(block as usize);
         }
     }

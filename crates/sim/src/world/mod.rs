@@ -63,9 +63,10 @@ type Serial = u32;
 enum What {
     /// A write that passed, of this number.
     Write(u64),
-    Copy(ChainId, CopyId),
+    /// A copy of one of the engines.
+    Copy(ChainId, usize, CopyId),
     /// A batch, to the slots from this one on.
-    Store(ChainId, BatchId, u64),
+    Store(ChainId, usize, BatchId, u64),
     /// A piece of an image read, from the origin, a device; the place of the piece in the read.
     ReadOrigin(u64, usize, usize),
     /// A whole image read, from the origin, a device: nothing of it was copied when it began.
@@ -83,8 +84,8 @@ struct Device {
     counted: usize,
     /// Writes that the gate holds.
     waiting: Vec<u64>,
-    /// Ranges of a storage: not copied.
-    excluded: Vec<BlockRange>,
+    /// Ranges of a storage on the device itself.
+    own: Vec<BlockRange>,
     /// Readers of changes, by the number that their name is made of, with their bases.
     consumers: Vec<(u8, u64)>,
     marks: Marks,
@@ -134,8 +135,6 @@ pub(crate) struct World {
     ios: Vec<Io<What>>,
     reads: BTreeMap<u64, ImageRead>,
     image_writes: BTreeMap<u64, ImageWrite>,
-    /// Ranges that are being saved, to be excluded then: of a device.
-    saves: BTreeMap<u64, (usize, BlockRange)>,
     take: Option<Take>,
     next: u64,
     /// Writes so far, where they come in rows.
@@ -178,7 +177,6 @@ impl World {
             ios: Vec::new(),
             reads: BTreeMap::new(),
             image_writes: BTreeMap::new(),
-            saves: BTreeMap::new(),
             take: None,
             next: 1,
             row: 0,
@@ -227,7 +225,7 @@ impl World {
             Op::ImageWrite => self.image_write(x, y, z, false),
             Op::ImageZero => self.image_write(x, y, z, true),
             Op::Free => self.free_some(x, y, z)?,
-            Op::Exclude => self.exclude_some(x, y)?,
+            Op::Exclude => self.exclude_some(x, y),
             Op::OwnWrite => self.own_write(x, y),
             Op::Dirty => self.dirty(x, y, z),
             Op::Grow => {
@@ -251,7 +249,7 @@ impl World {
             if !self.round()? {
                 // Nobody waits for what lingers, but for the end of it.
                 self.check_arrived()?;
-                if !(0..self.chains.len()).fold(false, |any, at| any | self.store_now(at)) {
+                if !self.store_all_now() {
                     return self.check_settled();
                 }
             }
@@ -287,7 +285,7 @@ impl World {
                 write.device
             ));
         }
-        if !self.image_writes.is_empty() || !self.reads.is_empty() || !self.saves.is_empty() {
+        if !self.image_writes.is_empty() || !self.reads.is_empty() {
             return Err("P2: I/O to an image never ends".into());
         }
         Ok(())
@@ -353,8 +351,10 @@ impl World {
         }
         match io.what {
             What::Write(number) => self.write_done(number, io.fails),
-            What::Copy(chain, copy) => self.copy_done(chain, copy, io.data, io.fails)?,
-            What::Store(chain, batch, slot) => self.store_done(chain, batch, slot, io.fails)?,
+            What::Copy(chain, at, copy) => self.copy_done(chain, at, copy, io.data, io.fails)?,
+            What::Store(chain, at, batch, slot) => {
+                self.store_done(chain, at, batch, slot, io.fails)?
+            }
             What::ReadOrigin(read, _, at) => self.origin_read_done(read, at, &io.data, io.fails)?,
             What::ReadFast(read, _) => self.fast_read_done(read, &io.data, io.fails)?,
             What::ReadStore(read, _, at) => self.store_read_done(read, at, &io.data, io.fails)?,
@@ -374,7 +374,7 @@ fn disk_of<'a>(
 ) -> Option<&'a mut [Content]> {
     match *what {
         What::Write(number) => Some(&mut devices[writes.get(&number)?.device].disk),
-        What::Copy(id, _) => {
+        What::Copy(id, ..) => {
             let chain = chains.iter().find(|chain| chain.id == id)?;
             Some(&mut devices[chain.device].disk)
         }

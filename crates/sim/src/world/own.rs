@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Blocks that need no copy: free ones, and the ranges of a difference storage on the device itself.
+//! Blocks that need no copy: free ones, and the ranges of a difference storage on the device itself, which are free for each image.
 
 use blksnap_core::BlockRange;
-use blksnap_core::cow::{Engine, Source};
+use blksnap_core::cow::Source;
 
-use super::chain::Chain;
 use super::writes::{call, violation};
 use super::{BLOCK, Check, Member, World, note, some_range};
 use crate::disk::Content;
@@ -42,22 +41,19 @@ impl World {
         } = member;
         let range = whole_blocks(oracle.copy.len(), place, size);
         let chain = self.chains.iter_mut().find(|one| one.id == member.chain);
-        let (Some(Chain { engine, levels, .. }), Some(epoch)) = (chain, *epoch) else {
+        let (Some(chain), Some(epoch)) = (chain, *epoch) else {
             return Ok(());
         };
-        let saved = &levels.last().ok_or("a snapshot without bits")?.saved;
-        let result = call(&mut self.no_memory, || {
-            engine.free(saved, own, epoch, range)
-        });
+        let result = call(&mut self.no_memory, || chain.free(own, epoch, range));
         note!(
             self,
             "blocks {range:?} of snapshot {serial} were free: {result:?}"
         );
         let mut fresh = 0;
         // Without memory, some of it may be done.
-        let zero = |engine: &Engine, block| engine.resolve(epoch, block, 1).0 == Source::Zero;
+        let zero = |block| chain.resolve(epoch, block, 1).0 == Source::Zero;
         for block in range.start..range.end() {
-            if result.is_ok() || zero(engine, block) {
+            if result.is_ok() || zero(block) {
                 fresh += u64::from(oracle.freed(block as usize));
             }
         }
@@ -77,78 +73,22 @@ impl World {
         Ok(())
     }
 
-    /// A range of a device becomes a storage's own.
-    pub(super) fn exclude_some(&mut self, x: usize, place: usize) -> Check {
-        let device = x % self.devices.len();
-        let total = self.devices[device].disk.len();
-        if self.take.is_some() || self.devices[device].excluded.len() * 40 * BLOCK > total {
-            return Ok(());
+    /// A range of a device becomes a storage's own, before the first take of the device.
+    pub(super) fn exclude_some(&mut self, x: usize, place: usize) {
+        let at = x % self.devices.len();
+        let device = &mut self.devices[at];
+        let total = device.disk.len();
+        let taken = self.chains.iter().any(|chain| chain.device == at);
+        if taken || self.take.is_some() || device.own.len() * 40 * BLOCK > total {
+            return;
         }
         let range = BlockRange {
             start: (place % total / BLOCK) as u64,
             count: 1 + (x / 16 % 3) as u64,
         };
-        self.exclude(device, range.clip(total.div_ceil(BLOCK) as u64))
-    }
-
-    /// Where a snapshot still needs the range, it is saved first.
-    fn exclude(&mut self, device: usize, range: BlockRange) -> Check {
-        if let Some(at) = self
-            .current(device)
-            .filter(|at| !self.chains[*at].levels.is_empty())
-        {
-            let memory = &mut self.no_memory;
-            let chain = &mut self.chains[at];
-            match call(memory, || chain.engine.exclude(range)) {
-                Err(_) => return Ok(()),
-                Ok(true) => {}
-                Ok(false) => return self.save_first(at, device, range),
-            }
-        }
-        note!(self, "{range:?} of device {device} is excluded");
-        self.devices[device].excluded.push(range);
-        Ok(())
-    }
-
-    fn save_first(&mut self, at: usize, device: usize, range: BlockRange) -> Check {
-        let token = self.number();
-        let chain = &mut self.chains[at];
-        let saved = &chain.levels.last().ok_or("a chain without bits")?.saved;
-        chain.tally.demand(range);
-        let result = chain.engine.write(saved, token, range);
-        note!(
-            self,
-            "{range:?} of device {device} is to be saved: {result:?}"
-        );
-        let id = self.chains[at].id;
-        match result {
-            Ok(()) => {
-                self.saves.insert(token, (device, range));
-                Ok(())
-            }
-            Err(lost) => self.fail(id, &lost.to_string()),
-        }
-    }
-
-    /// A range that is to be excluded is saved, or the snapshots failed.
-    pub(super) fn range_is_saved(&mut self, token: u64) -> Check {
-        let Some((device, range)) = self.saves.remove(&token) else {
-            return Ok(());
-        };
-        // A take may have come, or be on its way: somebody may try again.
-        if self.take.is_some() {
-            return Ok(());
-        }
-        if let Some(at) = self.current(device) {
-            let chain = &mut self.chains[at];
-            match chain.engine.exclude(range) {
-                Ok(true) => {}
-                _ => return Ok(()),
-            }
-        }
-        note!(self, "{range:?} of device {device} is excluded, at last");
-        self.devices[device].excluded.push(range);
-        Ok(())
+        let range = range.clip(total.div_ceil(BLOCK) as u64);
+        device.own.push(range);
+        note!(self, "a storage lies in {range:?} of device {at}");
     }
 
     /// The storage writes to a range of its own: no filter sees that.
@@ -156,8 +96,8 @@ impl World {
         let at = x % self.devices.len();
         let number = self.number();
         let device = &mut self.devices[at];
-        let of = device.excluded.len().max(1);
-        let Some(range) = device.excluded.get(which % of).copied() else {
+        let of = device.own.len().max(1);
+        let Some(range) = device.own.get(which % of).copied() else {
             return;
         };
         // A take marks them as changed; this is simpler.

@@ -4,7 +4,7 @@
 use blksnap_core::cow::Epoch;
 use blksnap_core::store::StoreSpace;
 
-use super::chain::{Chain, ChainId};
+use super::chain::{ChainId, Shard};
 use super::{BLOCK, Check, GONE, Serial, State, What, World, note};
 use crate::disk::{Content, Io};
 
@@ -17,8 +17,8 @@ const SLOT_BITS: u32 = 12;
 pub(super) struct Store {
     /// The snapshot that it came with, until that ends.
     owner: Option<Serial>,
-    /// Epochs whose copies are in it.
-    pub(super) users: Vec<(ChainId, Epoch)>,
+    /// Epochs whose copies are in it, by engine.
+    pub(super) users: Vec<(ChainId, usize, Epoch)>,
     pub(super) space: StoreSpace,
     pub(super) data: Vec<Content>,
 }
@@ -85,38 +85,48 @@ impl World {
 
     /// Starts the stores that wait for slots and can have them.
     pub(super) fn start_stores(&mut self, id: ChainId) -> Check {
-        while let Some(chain) = self.chain(id) {
-            let Some((batch, epoch, blocks)) = chain.waiting.front().copied() else {
+        let engines = self.chain(id).map_or(0, |chain| chain.shards.len());
+        (0..engines).try_for_each(|which| self.start_stores_of(id, which))
+    }
+
+    fn start_stores_of(&mut self, id: ChainId, which: usize) -> Check {
+        while let Some(chain) = self.chain(id).filter(|chain| !chain.over) {
+            let Some((batch, epoch, blocks)) = chain.shards[which].waiting.front().copied() else {
                 break;
             };
             let wanted = self.stores_for(id, epoch);
             let slot = match self.slots(&wanted, blocks) {
                 Slots::At(slot) => slot,
                 Slots::Later => break,
-                Slots::Full => return self.fail(id, "the store is full"),
+                Slots::Full => return self.fail(id, which, "the store is full"),
             };
             let Some(chain) = self.chain(id) else { break };
-            chain.waiting.pop_front();
-            let data = chain.batch_data(batch, blocks)?;
+            let shard = &mut chain.shards[which];
+            shard.waiting.pop_front();
+            let data = shard.batch_data(batch, blocks)?;
             let level = chain.levels.iter_mut().find(|level| level.epoch == epoch);
             let level = level.ok_or("a store for an epoch that is gone")?;
-            level.slots.push((slot, blocks));
+            level.slots.push((which, slot, blocks));
             let (store, place) = place_of(slot);
             if let Some(store) = self.stores.get_mut(&store) {
-                store.users.push((id, epoch));
+                store.users.push((id, which, epoch));
             }
-            self.start(Io::write(place, data, What::Store(id, batch, slot)));
+            self.start(Io::write(place, data, What::Store(id, which, batch, slot)));
         }
         Ok(())
     }
 
-    /// Nobody needs the slots that the copies of an epoch were given.
-    pub(super) fn free_slots(&mut self, chain: ChainId, epoch: Epoch, slots: &[(u64, u32)]) {
-        for (slot, blocks) in slots {
-            let (id, place) = place_of(*slot);
+    /// Nobody needs the slots that the copies of an epoch by an engine were given.
+    pub(super) fn free_slots(
+        &mut self,
+        user: (ChainId, usize, Epoch),
+        slots: Vec<(usize, u64, u32)>,
+    ) {
+        for (_, slot, blocks) in slots {
+            let (id, place) = place_of(slot);
             if let Some(store) = self.stores.get_mut(&id) {
-                store.data[place..place + *blocks as usize * BLOCK].fill(GONE);
-                store.users.retain(|user| *user != (chain, epoch));
+                store.data[place..place + blocks as usize * BLOCK].fill(GONE);
+                store.users.retain(|other| *other != user);
             }
         }
         self.drop_stores();
@@ -163,7 +173,7 @@ impl World {
     }
 }
 
-impl Chain {
+impl Shard {
     /// What is in the pages of a batch.
     fn batch_data(
         &self,

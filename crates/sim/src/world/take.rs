@@ -43,7 +43,7 @@ impl Device {
             gate_closed: false,
             counted: 0,
             waiting: Vec::new(),
-            excluded: Vec::new(),
+            own: Vec::new(),
             consumers: Vec::new(),
             marks,
             history,
@@ -169,12 +169,12 @@ impl World {
         for id in self.chains_of(serial) {
             if let Some(chain) = self.chain(id) {
                 chain.fresh = None;
-                chain.engine.unprepare();
+                let shards = chain.shards.iter_mut();
+                shards.for_each(|shard| shard.engine.unprepare());
             }
         }
         // Chains that were to begin with this take.
-        self.chains
-            .retain(|chain| !chain.levels.is_empty() || !chain.parked.is_empty());
+        self.chains.retain(|chain| !chain.levels.is_empty());
         self.snapshots.retain(|snapshot| snapshot.serial != serial);
         self.disown(serial);
     }
@@ -189,14 +189,11 @@ impl World {
     fn quiet(&self, serial: Serial) -> bool {
         let chains = self.chains_of(serial);
         let joined = |chain: &&Chain| chains.contains(&chain.id);
-        self.chains
-            .iter()
-            .filter(joined)
-            .all(|chain| chain.parked.is_empty() && chain.engine.quiet())
+        self.chains.iter().filter(joined).all(Chain::quiet)
     }
 
     fn chains_failed(&self, serial: Serial) -> bool {
-        let alive = |chain: &Chain| !chain.engine.failed();
+        let alive = |chain: &Chain| !chain.over;
         self.chains_of(serial).iter().any(|id| {
             !self
                 .chains
@@ -208,28 +205,26 @@ impl World {
     /// Prepares the chain of a device for the take of a snapshot; a new one, if there is none.
     fn join_chain(&mut self, serial: Serial, device: usize) -> Result<(), NoMemory> {
         let blocks = (self.devices[device].disk.len() as u64).div_ceil(BLOCK_SECTORS);
+        let stripes = self.config.stripes();
         let at = match self.current(device) {
             Some(at) => at,
             None => {
                 let id = self.number() as ChainId;
-                let limits = self.config.limits;
-                let excluded = &self.devices[device].excluded;
-                let engine = call(&mut self.no_memory, || {
-                    let mut engine = Engine::new(blocks, limits)?;
-                    for range in excluded {
-                        engine.exclude(*range)?;
-                    }
-                    Ok(engine)
+                let limits = self.config.limits_of_one();
+                let engines = call(&mut self.no_memory, || {
+                    let engines = (0..stripes.engines()).map(|_| Engine::new(blocks, limits));
+                    engines.collect::<Result<_, _>>()
                 })?;
-                self.chains.push(Chain::new(id, device, engine));
+                self.chains.push(Chain::new(id, device, stripes, engines));
                 self.chains.len() - 1
             }
         };
         let chain = &mut self.chains[at];
         let (fresh, own) = call(&mut self.no_memory, || {
-            let (saved, own) = (Bits::new(blocks)?, Bits::new(blocks)?);
-            chain.engine.prepare(&saved, &own)?;
-            Ok((saved, own))
+            let bits = || Bits::striped(blocks, stripes);
+            let mut shards = chain.shards.iter_mut();
+            shards.try_for_each(|shard| shard.engine.prepare())?;
+            Ok((bits()?, bits()?))
         })?;
         chain.fresh = Some(fresh);
         let (chain, oracle) = (chain.id, Oracle::default());
@@ -267,7 +262,7 @@ impl World {
                 let write = self.writes.get(&number);
                 write.is_some_and(|write| devices.contains(&write.device))
             }
-            What::Copy(id, _) => chains.contains(&id),
+            What::Copy(id, ..) => chains.contains(&id),
             _ => false,
         });
         violation(!busy, || {
@@ -292,23 +287,32 @@ impl World {
             device.switch();
             let chain = chains.iter_mut().find(|chain| chain.id == member.chain);
             let chain = chain.ok_or("a take without a chain")?;
-            let (epoch, free) = crate::alloc::forbidden(|| chain.engine.take());
-            violation(free, || "take allocates".into())?;
-            let epoch = epoch.ok_or("a take that was prepared and drained is refused")?;
-            let saved = chain.fresh.take().ok_or("a take without bits")?;
+            let mut epochs = Vec::new();
+            for shard in &mut chain.shards {
+                let (epoch, free) = crate::alloc::forbidden(|| shard.engine.take());
+                violation(free, || "take allocates".into())?;
+                epochs.push(epoch.ok_or("a take that was prepared and drained is refused")?);
+            }
+            let epoch = epochs[0];
+            violation(epochs.iter().all(|one| *one == epoch), || {
+                format!("the engines of a chain take {epochs:?}")
+            })?;
             chain.levels.push(Level {
                 epoch,
-                saved,
+                saved: chain.fresh.take().ok_or("a take without bits")?,
                 slots: Vec::new(),
+                users: chain.shards.len(),
             });
             let mut oracle = Oracle::new(device.disk.clone());
-            for range in &device.excluded {
+            chain.tally.new_epoch(device.disk.len().div_ceil(BLOCK));
+            // What lies in the ranges of a storage is nobody's, before anything is stored there.
+            for range in &device.own {
+                let freed = chain.free(&member.own, epoch, *range);
+                freed.map_err(|_| "no memory where there is some")?;
                 (range.start..range.end()).for_each(|block| {
                     oracle.freed(block as usize);
                 });
             }
-            let blocks = device.disk.len().div_ceil(BLOCK);
-            chain.tally.new_epoch(blocks, &device.excluded);
             (member.oracle, member.epoch) = (oracle, Some(epoch));
         }
         snapshot.state = State::Taken;
@@ -362,16 +366,25 @@ impl World {
             let (Some(epoch), Some(chain)) = (epoch, self.chain(id)) else {
                 continue;
             };
-            if lost || chain.engine.failed() {
+            if lost || chain.over {
                 continue;
             }
-            let Chain { engine, levels, .. } = chain;
+            let Chain { shards, levels, .. } = chain;
             let saved = &levels.last().ok_or("a chain without a take")?.saved;
-            let (over, free) = crate::alloc::forbidden(|| engine.end(saved, epoch));
-            violation(free, || "end allocates".into())?;
+            let mut over = Vec::new();
+            for shard in shards {
+                let (last, free) = crate::alloc::forbidden(|| shard.engine.end(saved, epoch));
+                violation(free, || "end allocates".into())?;
+                over.push(last);
+            }
             chain.ended = true;
-            if over {
-                chain.waiting.clear();
+            chain.over = over[0];
+            violation(over.iter().all(|one| *one == over[0]), || {
+                format!("the engines of chain {id} do not agree that it is over")
+            })?;
+            if chain.over {
+                let shards = chain.shards.iter_mut();
+                shards.for_each(|shard| shard.waiting.clear());
                 note!(self, "chain {id} is over");
             }
         }

@@ -21,7 +21,7 @@ impl World {
         let io = &self.ios[at];
         let device = match io.what {
             What::Write(number) => self.writes.get(&number).map(|write| write.device),
-            What::Copy(id, _) => self
+            What::Copy(id, ..) => self
                 .chains
                 .iter()
                 .find(|one| one.id == id)
@@ -113,11 +113,12 @@ impl World {
         let end = (first + BLOCK).min(member.oracle.copy.len());
         let disk = &self.devices[member.device].disk[first..end];
         let zeros = [ZERO; BLOCK];
-        let data = match chain.engine.resolve(epoch, block as u64, 1).0 {
+        let data = match chain.resolve(epoch, block as u64, 1).0 {
             Source::Origin => disk,
             Source::Memory { copy, index } => {
                 let from = index as usize * BLOCK;
-                let pages = chain.pages.get(&copy);
+                let shard = &chain.shards[chain.stripes.of(block as u64)];
+                let pages = shard.pages.get(&copy);
                 let pages = pages.and_then(|pages| pages.get(from..from + disk.len()));
                 pages.ok_or("P1: a block is in pages that are not there")?
             }
@@ -165,11 +166,12 @@ impl World {
     /// Somebody goes on with a write.
     fn watch_write(&self, number: u64, write: &Write) -> Check {
         let device = &self.devices[write.device];
-        let chains = || self.chains.iter().filter(|one| one.device == write.device);
+        let chains = self.chains.iter().filter(|one| one.device == write.device);
+        let mut shards = chains.flat_map(|one| one.shards.iter().map(|shard| (one.id, shard)));
         let known = match write.stage {
             Stage::Waiting => device.gate_closed && device.waiting.contains(&number),
-            Stage::Parked(id) => chains().any(|one| one.id == id && one.parked.contains(&number)),
-            Stage::Held => chains().any(|one| !one.engine.idle()),
+            Stage::Parked(id) => shards.any(|(of, one)| of == id && one.parked.contains(&number)),
+            Stage::Held => shards.any(|(_, one)| !one.engine.idle()),
             Stage::Passed => {
                 let it = |what: &What| matches!(what, What::Write(other) if *other == number);
                 self.ios.iter().any(|io| it(&io.what))

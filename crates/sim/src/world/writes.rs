@@ -5,6 +5,7 @@ use super::chain::{Chain, ChainId};
 use super::{BLOCK, Check, Device, What, World, blocks_of, note, some_range};
 use crate::disk::{Content, Io};
 use crate::step::Defect;
+use blksnap_core::BlockRange;
 
 /// How far a write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(super) enum Stage {
     Open,
     /// Its blocks are marked.
     Marked,
-    /// It needs copies, of which the worker of this chain has to tell the engine.
+    /// It needs copies, of which a worker of this chain has to tell its engine.
     Parked(ChainId),
     /// An engine holds it.
     Held,
@@ -34,6 +35,8 @@ pub(super) struct Write {
     pub(super) stage: Stage,
     /// It was parked before, and is offered again.
     pub(super) again: bool,
+    /// What the engine that holds it was told of.
+    pub(super) part: BlockRange,
 }
 
 impl World {
@@ -60,6 +63,7 @@ impl World {
                 sectors,
                 stage: Stage::Arrived,
                 again: false,
+                part: blocks_of(start, 0),
             },
         );
         self.runnable.push(number);
@@ -120,8 +124,9 @@ impl World {
             if chain.saved().covers(range) || wrong {
                 chain.tally.demand(range);
             } else {
+                let (which, _) = chain.stripes.part(chain.saved(), range);
                 if !self.config.does_wrong(Defect::Forgotten, write.start) {
-                    chain.parked.push_back(number);
+                    chain.shards[which].parked.push_back(number);
                 }
                 write.stage = Stage::Parked(chain.id);
                 self.devices[write.device].counted -= 1;
@@ -172,37 +177,40 @@ impl World {
         note!(self, "the gate of device {device} opens");
     }
 
-    /// Tells the engine of the first parked write of a chain. Whether there was one.
-    pub(super) fn tell_engine(&mut self, at: usize) -> Result<bool, String> {
+    /// Tells an engine of the first write that is parked for it. Whether there was one.
+    pub(super) fn tell_engine(&mut self, (at, which): (usize, usize)) -> Result<bool, String> {
         let chain = &mut self.chains[at];
         let id = chain.id;
-        let Some(number) = chain.parked.pop_front() else {
+        let Some(number) = chain.shards[which].parked.pop_front() else {
             return Ok(false);
         };
         let Some(write) = self.writes.get_mut(&number) else {
             return Ok(true);
         };
-        if chain.engine.failed() {
+        if chain.over {
             self.send_on(number);
             return Ok(true);
         }
         write.stage = Stage::Held;
-        let range = blocks_of(write.start, write.sectors);
-        chain.tally.demand(range);
         let saved = &chain
             .levels
             .last()
             .ok_or("a write is parked too early")?
             .saved;
+        write.part = chain
+            .stripes
+            .part_of(which, saved, blocks_of(write.start, write.sectors));
+        chain.tally.demand(write.part);
+        let engine = &mut chain.shards[which].engine;
         let result = call(&mut self.no_memory, || {
-            chain.engine.write(saved, number, range)
+            engine.write(saved, number, write.part)
         });
         note!(
             self,
-            "the engine of chain {id} holds write {number}: {result:?}"
+            "engine {which} of chain {id} holds write {number}: {result:?}"
         );
         if let Err(lost) = result {
-            self.fail(id, &lost.to_string())?;
+            self.fail(id, which, &lost.to_string())?;
             self.send_on(number);
         }
         Ok(true)

@@ -15,6 +15,7 @@ const HISTORY: &str = "core/src/cbt/history.rs";
 const CELLS: &str = "core/src/cbt/cells.rs";
 const CONSUMERS: &str = "core/src/cbt/consumers.rs";
 const RANKS: &str = "core/src/cbt/ranks.rs";
+const STRIPES: &str = "core/src/cow/stripes.rs";
 const SAVED: &str = "core/src/cow/saved.rs";
 const ENTRY: &str = "core/src/cow/map/entry.rs";
 const GROUP: &str = "core/src/cow/map/group.rs";
@@ -33,7 +34,6 @@ const OVERLAY: &str = "core/src/cow/map/overlay.rs";
 const STORES: &str = "sim/src/world/stores.rs";
 const CHAINS: &str = "sim/src/world/chain.rs";
 const IMAGE_WRITES: &str = "sim/src/world/image_writes.rs";
-const OWN: &str = "sim/src/world/own.rs";
 const WORK: &str = "sim/src/world/work.rs";
 const IMAGE: &str = "sim/src/world/image.rs";
 
@@ -257,9 +257,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a take waits for the engine, and not for parked writes",
         &[(
-            TAKE,
-            "chain.parked.is_empty() && chain.engine.quiet()",
-            "chain.engine.quiet()",
+            CHAINS,
+            "shard.parked.is_empty() && shard.engine.quiet()",
+            "shard.engine.quiet()",
         )],
     ),
     mutant(
@@ -476,10 +476,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         &[(
             IMAGE_WRITES,
             "write.new.push((range, slot));",
-            "write.new.push((range, slot));\n let (serial, which) = (write.serial, write.member);\n let at = self.snapshots.iter().position(|one| one.serial == serial).unwrap();\n let member = &self.snapshots[at].members[which];\n let (id, epoch) = (member.chain, member.epoch.unwrap());\n let chain = self.chains.iter_mut().find(|one| one.id == id).unwrap();\n let _ = chain.engine.image_enter(&member.own, epoch, range, slot);",
+            "write.new.push((range, slot));\n let (serial, which) = (write.serial, write.member);\n let at = self.snapshots.iter().position(|one| one.serial == serial).unwrap();\n let member = &self.snapshots[at].members[which];\n let (id, epoch) = (member.chain, member.epoch.unwrap());\n let chain = self.chains.iter_mut().find(|one| one.id == id).unwrap();\n let _ = chain.enter(&member.own, epoch, range, slot);",
         )],
     ),
-    // ---- free space, excluded ranges ----
+    // ---- free space ----
     mutant(
         "writes pass over free blocks though another snapshot needs them",
         &[(
@@ -496,29 +496,70 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "self.live().next() == Some(epoch);",
         )],
     ),
+    // ---- several engines ----
     mutant(
-        "a range is excluded that a snapshot needs",
-        &[(CHAIN, "return Ok(false);", "continue;")],
-    ),
-    mutant(
-        "what is excluded is forgotten at the next take",
+        "an engine is told of a whole write, whatever stripes that is in",
         &[(
-            TAKE,
-            "for range in excluded {",
-            "for range in excluded.iter().take(0) {",
+            WRITES,
+            ".part_of(which, saved, blocks_of(write.start, write.sectors));",
+            ".parts(blocks_of(write.start, write.sectors))\n            .fold(blocks_of(write.start, 0), |sum, (_, part)| BlockRange { count: sum.count + part.count, ..sum });\n            let _ = which;",
         )],
     ),
     mutant(
-        "a range that is to be excluded is not saved first",
+        "a write to several stripes passes when the first part is saved",
         &[(
-            OWN,
-            "Ok(false) => return self.save_first(at, device, range),",
-            "Ok(false) => {}",
+            WRITES,
+            "if chain.saved().covers(range) || wrong {",
+            "if chain.saved().covers(range) || write.again || wrong {",
         )],
     ),
     mutant(
-        "the bits of excluded blocks are not set",
-        &[(CHAIN, "saved.give_up(*range)?;\n", "")],
+        "the first stripe of a write is told again and again",
+        &[(
+            STRIPES,
+            "let start = if start < range.end() { start } else { range.start };",
+            "let start = range.start.min(start);",
+        )],
+    ),
+    mutant(
+        "a write is told to an engine whose blocks it has not",
+        &[(
+            STRIPES,
+            "let count = if engine == which { part.count } else { 0 };",
+            "let count = part.count;\n        let _ = (engine, which);",
+        )],
+    ),
+    mutant(
+        "stripes do not end",
+        &[(
+            STRIPES,
+            "count: range.count.min(left),",
+            "count: range.count.min(left.saturating_mul(2)),",
+        )],
+    ),
+    mutant(
+        "an image asks an engine for the blocks of another one",
+        &[(
+            CHAINS,
+            "(&self.shards[self.stripes.of(block)].engine, part.count)",
+            "(&self.shards[self.stripes.of(block)].engine, max.max(part.count))",
+        )],
+    ),
+    mutant(
+        "a take waits for one of the engines",
+        &[(
+            CHAINS,
+            "let mut shards = self.shards.iter();\n        shards.all(",
+            "let mut shards = self.shards.iter();\n        shards.by_ref().take(1).all(",
+        )],
+    ),
+    mutant(
+        "a failure is known to one of the engines",
+        &[(
+            WORK,
+            "if chain.over && !chain.shards[which].engine.failed() {",
+            "if chain.over && which == 0 && !chain.shards[which].engine.failed() {",
+        )],
     ),
     // ---- what the shell has to do ----
     mutant(
@@ -650,7 +691,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a failed store counts as a good one",
         &[(
             WORK,
-            "        if failed {\n            return self.fail(id, \"the store fails\");\n        }\n",
+            "        if failed {\n            return self.fail(id, which, \"the store fails\");\n        }\n",
             "        let _ = failed;\n",
         )],
     ),
@@ -660,11 +701,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             (
                 STORES,
                 "self.start(Io::write(place, data",
-                "self.store_done(id, batch, slot, false)?;\n            self.start(Io::write(place, data",
+                "self.store_done(id, which, batch, slot, false)?;\n            self.start(Io::write(place, data",
             ),
             (
                 STORES,
-                "What::Store(id, batch, slot)",
+                "What::Store(id, which, batch, slot)",
                 "What::WriteStore(0, slot >> SLOT_BITS)",
             ),
         ],
@@ -673,8 +714,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "pages are freed when their store begins",
         &[(
             WORK,
-            "                chain.stores += 1;\n",
-            "                chain.stores += 1;\n                let gone: Vec<_> = chain.engine.batch(batch).map(|(copy, _)| copy).collect();\n                for copy in gone {\n                    chain.pages.insert(copy, Vec::new());\n                }\n",
+            "                shard.stores += 1;\n",
+            "                shard.stores += 1;\n                let gone: Vec<_> = shard.engine.batch(batch).map(|(copy, _)| copy).collect();\n                for copy in gone {\n                    shard.pages.insert(copy, Vec::new());\n                }\n",
         )],
     ),
     mutant(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What images ask of the chain: where blocks are, and their writes' turns. Everything here sleeps for the chain's lock alone.
+//! What images ask of the chain: where blocks are, and their writes' turns. Everything here sleeps for the lock of a shard alone.
 
 use alloc::sync::Arc;
 
@@ -11,8 +11,9 @@ use kern::errno::{Errno, Result};
 use kern::page::{Page, Row, PAGE_SIZE};
 
 use super::frames::Frames;
+use super::shard::{Shard, State, Token};
 use super::slots::{Owner, Place, Slots};
-use super::{errno, Chain, Lazy, State, Token};
+use super::{errno, Chain, Lazy};
 use crate::store::Store;
 
 /// Where the data behind a [`Source`] is, as long as the lock is held.
@@ -59,6 +60,18 @@ impl State {
 }
 
 impl Chain {
+    /// The shard that a block belongs to, and for how many of `max`.
+    fn at(&self, block: u64, max: u64) -> (&Shard, u64) {
+        let stripes = self.stripes();
+        (self.shard(stripes.of(block)), stripes.first(BlockRange { start: block, count: max }).count)
+    }
+
+    /// Runs `f` for the parts of a range and the states that they are in. The sum of what it gives.
+    fn for_parts(&self, range: BlockRange, mut f: impl FnMut(&mut State, BlockRange) -> Result<u64>) -> Result<u64> {
+        let mut parts = self.stripes().parts(range);
+        parts.try_fold(0, |sum, (which, part)| Ok(sum + self.shard(which).with(|state| f(state, part))?))
+    }
+
     /// Where a block of an image is, and for how many of `max`, given to `f` under the lock.
     pub(crate) fn look_up<R>(
         &self,
@@ -67,11 +80,12 @@ impl Chain {
         max: u64,
         f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.unless_failed(self.with(|state| state.look_up(epoch, block, max, f)))
+        let (shard, max) = self.at(block, max);
+        self.unless_failed(shard.with(|state| state.look_up(epoch, block, max, f)))
     }
 
     /// What was found counts only if nothing had failed by then: as soon as writes pass, a copy may be read too late.
-    fn unless_failed<R>(&self, found: Result<R>) -> Result<R> {
+    pub(super) fn unless_failed<R>(&self, found: Result<R>) -> Result<R> {
         match self.failure() {
             None => found,
             Some(_) => Err(Errno::EIO),
@@ -86,13 +100,15 @@ impl Chain {
         max: u64,
         f: impl FnOnce(Source, u64, &Pages<'_>) -> Result<R>,
     ) -> Option<Result<R>> {
-        let found = kern::file::without_reclaim(|| self.state.try_lock().map(|state| state.look_up(epoch, block, max, f)));
+        let (shard, max) = self.at(block, max);
+        let found = kern::file::without_reclaim(|| shard.state.try_lock().map(|state| state.look_up(epoch, block, max, f)));
         found.map(|found| self.unless_failed(found))
     }
 
     /// What an image has of its own at a block: its slot if it has one, and for how many of `max` blocks.
     pub(crate) fn own(&self, epoch: Epoch, block: u64, max: u64) -> Result<(Option<Place>, bool, u64)> {
-        self.with(|state| {
+        let (shard, max) = self.at(block, max);
+        shard.with(|state| {
             let (over, run) = state.engine.over(epoch, block, max);
             match over {
                 Over::None => Ok((None, false, run)),
@@ -105,9 +121,10 @@ impl Chain {
         })
     }
 
-    /// A write to an image waits for its turn: the token by which it is ended. [`grant`](crate::image::Image::grant) tells.
+    /// A write to an image waits for its turn: the token by which it is ended. [`grant`](crate::image::Image::grant) tells. The turns of all
+    /// of an image are with the first shard.
     pub(crate) fn image_write(&self, epoch: Epoch, request: u32, range: BlockRange) -> Result<u64> {
-        let token = self.with(|state| {
+        let token = self.first.with(|state| {
             let token = state.tokens.insert(Token::Image(epoch, request)).map_err(|_| Errno::ENOMEM)?;
             state.engine.image_write(epoch, u64::from(token), range).map_err(|_| {
                 state.tokens.remove(token);
@@ -115,39 +132,44 @@ impl Chain {
             })?;
             Ok(u64::from(token))
         })?;
-        self.kick();
+        self.first.kick();
         Ok(token)
     }
 
     /// It is over.
     pub(crate) fn image_done(&self, token: u64) {
-        self.with(|state| {
+        self.first.with(|state| {
             state.engine.image_done(token);
             state.tokens.remove(token as u32);
         });
-        self.kick();
+        self.first.kick();
     }
 
-    /// The engine's number for slots that an image takes. `None`: they cannot be named together, others have to be taken.
-    pub(crate) fn name(&self, epoch: Epoch, store: &Arc<Store>, slot: u64, count: u64) -> Result<Option<u64>> {
-        self.with(|state| state.slots.name(Owner::Image(epoch), store, slot, count))
+    /// The number of slots that an image takes for blocks from `block` on, with the shard of these. `None`: they cannot be named together, others have to
+    /// be taken.
+    pub(crate) fn name(&self, epoch: Epoch, block: u64, store: &Arc<Store>, slot: u64, count: u64) -> Result<Option<u64>> {
+        self.at(block, count).0.with(|state| state.slots.name(Owner::Image(epoch), store, slot, count))
     }
 
-    /// Blocks of an image are from now on in the slots from `named` on; the data is there.
+    /// Blocks of an image are from now on in the slots from `named` on; the data is there. All belong to one shard, as those of one [`Chain::own`] do.
     pub(crate) fn enter(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange, named: u64) -> Result {
-        self.with(|state| state.engine.image_enter(own, epoch, range, named).map_err(errno))
+        let (shard, count) = self.at(range.start, range.count);
+        if count < range.count {
+            return Err(Errno::EIO);
+        }
+        shard.with(|state| state.engine.image_enter(own, epoch, range, named).map_err(errno))
     }
 
     /// Whole blocks of an image read as zeros, but those that have slots.
     pub(crate) fn zero(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange) -> Result<u64> {
-        self.with(|state| state.engine.image_zero(own, epoch, range).map_err(|_| Errno::ENOMEM))
+        self.for_parts(range, |state, part| state.engine.image_zero(own, epoch, part).map_err(|_| Errno::ENOMEM))
     }
 
     /// Nobody needs what whole blocks held at the take. How many began to read as zeros.
     pub(crate) fn free(&self, own: &Saved<Lazy>, epoch: Epoch, range: BlockRange) -> Result<u64> {
-        self.with(|state| {
+        self.for_parts(range, |state, part| {
             let Some((engine, saved)) = state.engine() else { return Ok(0) };
-            engine.free(saved, own, epoch, range).map_err(|_| Errno::ENOMEM)
+            engine.free(saved, own, epoch, part).map_err(|_| Errno::ENOMEM)
         })
     }
 }

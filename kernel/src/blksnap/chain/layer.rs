@@ -48,21 +48,23 @@ pub(crate) struct Layer {
 impl Layer {
     /// For the next take of a chain. Sleeps; `ENOMEM`.
     pub(crate) fn new(chain: &Arc<Chain>) -> Result<Arc<Layer>> {
-        let saved = Saved::new(chain.blocks()).map_err(|_| Errno::ENOMEM)?;
+        let saved = Saved::striped(chain.blocks(), chain.stripes()).map_err(|_| Errno::ENOMEM)?;
         kern::alloc::try_arc(Layer { chain: chain.clone(), saved, next: OnceArc::new() })
     }
 
     /// A write of `sectors` sectors from `sector` of the device: gives it back to pass, or keeps it. Atomic.
     #[inline(always)]
     pub(crate) fn check(&self, at: &Atomic, bio: Bio, sector: u64, sectors: u64) -> Option<Bio> {
-        if self.saved.covers(BlockRange::of_sectors(sector, sectors)) {
+        let range = BlockRange::of_sectors(sector, sectors);
+        if self.saved.covers(range) {
             return Some(bio);
         }
         trace::hold(&bio);
-        let here = filter::after(at, &bio, &self.chain);
-        self.chain.worker.put(List::Held, bio);
+        let shard = self.chain.shard_for(&self.saved, range);
+        let here = filter::after(at, &bio, shard);
+        shard.worker.put(List::Held, bio);
         if !here {
-            self.chain.worker.kick();
+            shard.worker.kick();
         }
         None
     }
@@ -94,7 +96,7 @@ impl Layer {
     /// The first part of [`Chain::fail`], for atomic context, on the newest: images give `EIO`, writes pass. Those held wait for the rest.
     pub(crate) fn blind(&self, error: Errno) {
         // INVARIANT: the failure before the release: whoever sees writes pass also sees the failure.
-        self.chain.mark_failed(error);
+        self.chain.common.mark_failed(error);
         self.saved.release_all();
     }
 }

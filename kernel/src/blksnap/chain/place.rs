@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Where stores go: slots are found for a batch under the chain's lock, and its I/O is built there if that needs no waiting. Sending it is
+//! Where stores go: slots are found for a batch under the shard's lock, and its I/O is built there if that needs no waiting. Sending it is
 //! the slow worker's.
 
 use alloc::sync::Arc;
@@ -15,8 +15,9 @@ use kern::vec::TryPush;
 
 use super::round::Out;
 use super::run::STORE;
+use super::shard::{Shard, State, Storing, Waiting};
 use super::slow::Job;
-use super::{Chain, Owner, State, Storing, Waiting};
+use super::Owner;
 use crate::events::What;
 use crate::store::{Backend, Got, Store, SLOT};
 
@@ -55,7 +56,7 @@ impl State {
     }
 }
 
-impl Chain {
+impl Shard {
     /// Stores that have no slots yet. Whether one has ended, so that the engine may want more.
     pub(super) fn place_stores(&self, state: &mut State, out: &mut Out) -> bool {
         let (mut at, mut ended) = (0, false);
@@ -110,7 +111,7 @@ impl Chain {
                         if let Some(storing) = state.storing.get_mut(batch.0 as usize) {
                             *storing = Storing { slot: named, left: 1 };
                         }
-                        trace::store(self.device.number(), u64::from(blocks) * BLOCK_SECTORS);
+                        trace::store(self.common.device.number(), u64::from(blocks) * BLOCK_SECTORS);
                         let job = match store.backend() {
                             Backend::Memory(_) => {
                                 if state.keep_at_once(batch, blocks)? {
@@ -128,7 +129,8 @@ impl Chain {
                 }
             }
         }
-        for live in &state.live {
+        // Another shard may have told it.
+        for live in state.live.iter().filter(|_| self.failure().is_none()) {
             live.events.push(What::NoSpace { sectors: u64::from(blocks) * BLOCK_SECTORS });
         }
         Err(Errno::ENOSPC)

@@ -18,7 +18,8 @@ use kern::worker::List;
 
 use super::here::Whose;
 use super::run::READ;
-use super::{errno, Chain, Owner, State, Token, Waiting};
+use super::shard::{Shard, State, Token, Waiting};
+use super::{errno, Owner};
 
 /// What is to be done after the lock.
 #[derive(Default)]
@@ -60,7 +61,7 @@ impl Out {
     }
 }
 
-impl Chain {
+impl Shard {
     /// At an error all snapshots of the device are given up, before anybody else sees the state; the first one is told of later.
     pub(super) fn note(&self, state: &mut State, out: &mut Out, result: Result) {
         if let Err(e) = result {
@@ -130,7 +131,7 @@ impl Chain {
         match built {
             Some(Ok(io)) => {
                 self.outstanding.fetch_add(1, Ordering::AcqRel);
-                trace::copy(self.device.number(), sector, bytes / 512);
+                trace::copy(self.common.device.number(), sector, bytes / 512);
                 out.reads.push(io, Tag(READ | u64::from(copy.0), 0));
             }
             // Never grows: there is room for all copies.
@@ -175,7 +176,7 @@ impl Chain {
                 continue;
             }
             trace::resubmit(&bio);
-            self.attachment.submit(bio);
+            self.common.attachment.submit(bio);
         }
     }
 
@@ -183,10 +184,12 @@ impl Chain {
     pub(super) fn flush_held(&self) {
         kern::file::without_reclaim(|| loop {
             let mut out = Out::default();
+            let mut state = self.state.lock();
             for list in [List::RELEASED, List::Held] {
                 self.worker.take(list).for_each(|bio| out.pass.push(bio));
             }
-            self.collect(&mut self.state.lock(), &mut out);
+            self.collect(&mut state, &mut out);
+            drop(state);
             if out.is_empty() {
                 return;
             }

@@ -16,18 +16,19 @@ use kern::worker::{List, Work};
 
 use alloc::vec::Vec;
 
+use super::errno;
 use super::here::Whose;
 use super::round::Out;
+use super::shard::{Shard, State, Token};
 use super::slow::Finished;
 use super::watch::Watch;
-use super::{errno, Chain, State, Token};
 use crate::store::Backend;
 
 /// What a completion is of: in the upper half of the tag's first number.
 pub(super) const READ: u64 = 1 << 32;
 pub(super) const STORE: u64 = 2 << 32;
 
-impl Work<0> for Chain {
+impl Work<0> for Shard {
     fn run(&self) {
         kern::file::without_reclaim(|| {
             let asked = self.asked.load(Ordering::SeqCst);
@@ -46,7 +47,7 @@ impl Work<0> for Chain {
     }
 }
 
-impl Chain {
+impl Shard {
     /// The writes `held`, everything else that came in, and what the engine wants then.
     pub(super) fn round(&self, mut state: MutexGuard<'_, State>, held: &mut dyn Iterator<Item = Bio>, whose: Whose<'_>) {
         let done = self.worker.done();
@@ -108,9 +109,13 @@ impl Chain {
             // Advisory: the blocks are still needed for an image, so it does not happen.
             out.drop.push(bio);
         } else {
-            let range = self.held_range(&bio);
             if state.held == 0 {
                 state.progressed();
+            }
+            let part = self.part(state, &bio);
+            // Its blocks here were saved meanwhile: the next part is another shard's.
+            if part.count == 0 {
+                return out.pass.push(bio);
             }
             let token = match state.tokens.insert(Token::Write(bio)) {
                 Ok(token) => token,
@@ -121,7 +126,7 @@ impl Chain {
             };
             state.held += 1;
             let told = match state.engine() {
-                Some((engine, saved)) => engine.write(saved, u64::from(token), range),
+                Some((engine, saved)) => engine.write(saved, u64::from(token), part),
                 None => Err(Lost::Memory),
             };
             if let Err(lost) = told {

@@ -14,7 +14,7 @@ use kern::vec::TryPush;
 use kern::worker::Work;
 
 use super::run::STORE;
-use super::Chain;
+use super::shard::Shard;
 use crate::store::{Backend, Store, SLOT};
 
 /// How often, and after which time, memory is asked for again.
@@ -37,7 +37,7 @@ pub(super) enum Finished {
     Store { batch: BatchId, result: Result },
 }
 
-impl Chain {
+impl Shard {
     /// Gives it a job; it has to be kicked afterwards. Takes a lock, and sleeps for nothing else.
     pub(super) fn send(&self, job: Job) -> Result {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -123,7 +123,7 @@ impl Chain {
     }
 }
 
-impl Work<1> for Chain {
+impl Work<1> for Shard {
     fn run(&self) {
         kern::file::without_io(|| loop {
             let jobs = core::mem::take(&mut *self.jobs.lock());

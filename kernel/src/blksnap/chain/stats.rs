@@ -15,14 +15,20 @@ pub(crate) struct Figures {
 }
 
 impl Chain {
-    /// Figures now. Sleeps for the lock.
+    /// Figures now. Sleeps for locks.
     pub(crate) fn figures(&self) -> Figures {
-        self.with(|state| Figures {
-            engine: state.engine.stats(),
-            memory: state.frames.bytes()
-                + state.fresh.len() as u64 * u64::from(PAGE_SIZE)
-                + state.slots.bytes()
-                + (state.engine.memory_bytes() + state.newest.as_ref().map_or(0, |layer| layer.saved.memory_bytes())) as u64,
-        })
+        let mut sum = Figures { engine: Stats::default(), memory: 0 };
+        for shard in self.shards() {
+            shard.with(|state| {
+                sum.engine += state.engine.stats();
+                sum.memory += state.frames.bytes()
+                    + state.fresh.len() as u64 * u64::from(PAGE_SIZE)
+                    + state.slots.bytes()
+                    + state.engine.memory_bytes() as u64;
+            });
+        }
+        let newest = self.first.with(|state| state.newest.as_ref().map_or(0, |layer| layer.saved.memory_bytes()));
+        sum.memory += newest as u64;
+        sum
     }
 }

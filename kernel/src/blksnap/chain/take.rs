@@ -6,75 +6,109 @@
 //! one, and a take has been prepared on this chain, [`Chain::switch`] refuses, and the take begins again with another chain.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use blksnap_core::cow::{Epoch, Saved};
+use blksnap_core::cow::Epoch;
 use kern::errno::{Errno, Result};
+use kern::misc::monotonic_ns;
 use kern::vec::TryPush;
 
-use super::{Chain, Layer, Lazy, Live, Owner};
+use super::shard::{Live, Shard};
+use super::{Chain, Layer, Owner};
 use crate::events::Events;
 use crate::image::Image;
 use crate::store::Stores;
 
+/// How long an end waits for workers.
+const END_MS: u32 = 1000;
+
+/// How many of `ms` milliseconds from now are left, at least one.
+fn left_of(ms: u32) -> impl Fn() -> u32 {
+    let end_ns = monotonic_ns() + u64::from(ms) * 1_000_000;
+    move || end_ns.saturating_sub(monotonic_ns()).div_ceil(1_000_000).max(1) as u32
+}
+
 impl Chain {
-    /// Makes ready for a take whose bits are `layer`'s, and its image's `own`. Before the gate. Sleeps for the lock.
-    pub(crate) fn prepare(&self, layer: &Layer, own: &Saved<Lazy>) -> Result {
-        self.with(|state| {
-            state.live.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            state.engine.prepare(&layer.saved, own).map_err(|_| Errno::ENOMEM)
+    /// Makes ready for a take. Before the gate. Sleeps for locks.
+    pub(crate) fn prepare(&self) -> Result {
+        self.shards().try_for_each(|shard| {
+            shard.with(|state| {
+                state.live.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                state.engine.prepare().map_err(|_| Errno::ENOMEM)
+            })
         })
     }
 
-    /// The take does not come. Whether no snapshot is left: the chain is to be [closed](Chain::close). Sleeps for the lock.
+    /// The take does not come. Whether no snapshot is left: the chain is to be [closed](Chain::close). Sleeps for locks.
     pub(crate) fn unprepare(&self) -> bool {
-        self.with(|state| {
-            state.engine.unprepare();
-            state.newest.is_none()
-        })
+        for shard in self.shards() {
+            shard.with(|state| state.engine.unprepare());
+        }
+        self.first.with(|state| state.newest.is_none())
     }
 
     /// Waits until no write is held and nothing is read for a copy, or it has failed or ended, which [`Chain::switch`] then tells; the gate is
-    /// closed and the filter drained. `ETIMEDOUT`. Sleeps.
+    /// closed and the filter drained, so that a shard that is quiet stays so. `ETIMEDOUT`. Sleeps.
     pub(crate) fn quiesce(&self, ms: u32) -> Result {
-        // No write was ever shown to it.
-        if self.with(|state| state.newest.is_none()) {
-            return Ok(());
-        }
-        let question = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        self.kick();
-        let ready = || {
-            // Then the worker may answer nobody any more.
-            if self.failure().is_some() {
-                return true;
-            }
-            let answer = self.answered.load(Ordering::SeqCst);
-            answer >> 1 >= u64::from(question) && answer & 1 == 1
-        };
-        match self.idle.until(ms, false, ready) {
-            Ok(true) => Ok(()),
-            _ => Err(Errno::ETIMEDOUT),
-        }
+        let left = left_of(ms);
+        let busy = || self.shards().filter(|shard| !shard.is_quiet());
+        busy().for_each(|shard| shard.ask());
+        busy().try_for_each(|shard| {
+            // It may have rested a moment ago, and have been asked nothing.
+            shard.ask();
+            shard.answers(left(), true).then_some(()).ok_or(Errno::ETIMEDOUT)
+        })
     }
 
-    /// The instant: what is written from now on is copied for the new epoch. `EAGAIN`, and nothing has changed: it has failed or ended
-    /// meanwhile. At the gate, drained and quiet. Sleeps for the lock alone.
+    /// The instant: what is written from now on is copied for the new epoch. `EAGAIN`: it has failed or ended meanwhile. At the gate, drained and
+    /// quiet. Sleeps for locks alone.
     pub(crate) fn switch(&self, layer: &Arc<Layer>, image: &Arc<Image>, stores: &Arc<Stores>, events: &Arc<Events>) -> Result {
-        self.with(|state| {
-            if self.failure().is_some() {
-                return Err(Errno::EAGAIN);
-            }
-            let epoch = state.engine.take().ok_or(Errno::EAGAIN)?;
-            if let Some(old) = state.newest.replace(layer.clone()) {
-                old.follow(layer);
-            }
-            image.born(epoch);
-            let (stores, in_memory) = (stores.clone(), stores.begins_in_memory());
-            let live = Live { epoch, image: image.clone(), stores, in_memory, events: events.clone() };
+        let _one = self.turns.lock();
+        let (mut epoch, mut old) = (None, None);
+        let mut taken = self.shards().try_for_each(|shard| {
+            shard.with(|state| {
+                self.unless_failed(Ok(()))?;
+                epoch = Some(state.engine.take().ok_or(Errno::EIO)?);
+                old = state.newest.replace(layer.clone());
+                Ok(())
+            })
+        });
+        let Some(epoch) = epoch else { return Err(Errno::EAGAIN) };
+        let in_memory = stores.begins_in_memory();
+        let mut live = |shard: &Arc<Shard>| {
+            let live = Live { epoch, image: image.clone(), stores: stores.clone(), in_memory, events: events.clone() };
             // Never grows: the room was reserved.
-            let _ = state.live.try_push(live);
-            Ok(())
-        })
+            shard.with(|state| self.unless_failed(Ok(())).map(|()| drop(state.live.try_push(live))))
+        };
+        // The first one last: a failure is told to those that it has.
+        taken = taken.and_then(|()| self.others.iter().chain([&self.first]).try_for_each(&mut live));
+        if taken.is_err() {
+            self.half_taken(epoch, old.as_deref());
+            return Err(Errno::EAGAIN);
+        }
+        image.born(epoch);
+        if let Some(old) = old {
+            old.follow(layer);
+        }
+        Ok(())
+    }
+
+    /// Some shards have taken, and then there was a failure: nobody goes on with that. `old` is what writers are shown, none at the first take.
+    #[cold]
+    fn half_taken(&self, epoch: Epoch, old: Option<&Layer>) {
+        self.fail(Errno::EIO);
+        if let Some(old) = old {
+            old.blind(Errno::EIO);
+        }
+        for shard in self.shards() {
+            // Dropped outside of the lock; others have it as well.
+            let unused = shard.with(|state| {
+                let at = state.live.iter().position(|live| live.epoch == epoch);
+                (at.map(|at| state.live.remove(at)), state.newest.take_if(|_| old.is_none()))
+            });
+            drop(unused);
+        }
     }
 
     /// After the newest layer was shown to writers: one who failed it without the lock may have seen the one before.
@@ -86,43 +120,86 @@ impl Chain {
 
     /// The snapshot of an epoch ends; its image has no request under way. When it was the last, the chain is closed. Sleeps, with I/O.
     pub(crate) fn end(&self, epoch: Epoch) {
-        let (ended, last) = self.with(|state| {
-            let ended = state.live.iter().position(|live| live.epoch == epoch).map(|at| state.live.remove(at));
-            state.slots.release(Owner::Image(epoch));
-            let last = state.engine().is_some_and(|(engine, saved)| engine.end(saved, epoch));
-            if last {
-                self.mark_failed(Errno::ESHUTDOWN);
-            }
-            (ended, last || state.live.is_empty())
-        });
+        // To be dropped outside of the locks, as that may close storages.
+        let mut ended = Vec::new();
+        let _ = ended.try_reserve(self.stripes().engines() as usize);
+        let one = self.turns.lock();
+        let last = self.first.with(|state| state.live.iter().all(|live| live.epoch == epoch));
+        if last {
+            self.common.mark_failed(Errno::ESHUTDOWN);
+        }
+        for shard in self.shards() {
+            shard.with(|state| {
+                if let Some(at) = state.live.iter().position(|live| live.epoch == epoch) {
+                    let _ = ended.try_push(state.live.remove(at));
+                }
+                state.slots.release(Owner::Image(epoch));
+                if let Some((engine, saved)) = state.engine() {
+                    let _ = engine.end(saved, epoch);
+                }
+            });
+        }
+        drop(one);
         drop(ended);
         if last {
-            self.close();
-        } else {
-            // What is free now is known when the worker has looked, so that a storage that nobody needs is closed when this returns.
-            let _ = self.quiesce_or_not();
-            self.drop_unused();
+            return self.close();
         }
-    }
-
-    /// Waits until the worker has carried out what was wanted when this was called. Sleeps.
-    fn quiesce_or_not(&self) -> Result<bool> {
-        const MOST_MS: u32 = 1000;
-        let question = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        self.kick();
-        self.idle.until(MOST_MS, false, || self.answered.load(Ordering::SeqCst) >> 1 >= u64::from(question))
+        // What is free now is known when the workers have looked, so that a storage that nobody needs is closed when this returns.
+        self.shards().for_each(|shard| shard.ask());
+        let left = left_of(END_MS);
+        for shard in self.shards() {
+            shard.answers(left(), false);
+            shard.drop_unused();
+        }
     }
 
     /// The device goes away: nothing is held any more when this returns. Sleeps.
     pub(crate) fn leave_device(&self, error: Errno) {
         self.fail(error);
-        drop(self.device.forget_chain(self));
-        self.flush_held();
+        drop(self.common.device.forget_chain(self));
+        self.shards().for_each(|shard| shard.flush_held());
     }
 
     /// Ends it; no image may have a request under way. Sleeps until all I/O has ended.
     pub(crate) fn close(&self) {
         self.leave_device(Errno::ESHUTDOWN);
+        self.shards().for_each(|shard| shard.close());
+        self.common.chain.replace(None);
+        // Somebody may keep an image open for long: what the chain needed is free now.
+        self.origin.replace(None);
+    }
+}
+
+impl Shard {
+    /// Whether no write is held and nothing is read for a copy, seen without the worker's help; else that is not known. Does not sleep. What is on its way
+    /// back to the filter is not held any more.
+    fn is_quiet(&self) -> bool {
+        self.state.try_lock().is_some_and(|state| self.worker.is_empty() && state.engine.quiet())
+    }
+
+    /// Asks the worker whether all is quiet. Atomic.
+    fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.kick();
+    }
+
+    /// Waits for the worker's answer to all that was asked: that it is quiet, if that is `wanted`, or any. Whether it came, or the chain has failed.
+    /// Sleeps.
+    fn answers(&self, ms: u32, wanted: bool) -> bool {
+        let question = self.asked.load(Ordering::SeqCst);
+        let ready = || {
+            // Then the worker may answer nobody any more.
+            if self.failure().is_some() {
+                return true;
+            }
+            let answer = self.answered.load(Ordering::SeqCst);
+            answer >> 1 >= u64::from(question) && (answer & 1 == 1 || !wanted)
+        };
+        matches!(self.idle.until(ms, false, ready), Ok(true))
+    }
+
+    /// After the chain was failed and taken off its device. Sleeps until all I/O has ended.
+    fn close(&self) {
         let quiet = || self.outstanding.load(Ordering::Acquire) == 0;
         while !matches!(self.idle.until(1000, false, quiet), Ok(true)) {
             self.kick();
@@ -131,8 +208,6 @@ impl Chain {
         self.slow.stop();
         // Whatever came in before the device let go of us.
         self.flush_held();
-        // Somebody may keep an image open for long: what the chain needed is free now.
-        self.origin.replace(None);
         let gone = {
             let mut state = self.state.lock();
             let state = &mut *state;

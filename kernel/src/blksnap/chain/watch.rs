@@ -7,7 +7,7 @@
 
 use kern::misc::{param, tick_ns, Param};
 
-use super::State;
+use super::shard::State;
 
 /// How often a worker that waits looks again.
 const GROWTH_MS: u64 = 5;

@@ -97,7 +97,7 @@ impl Image {
             layer: layer.clone(),
             asks,
             epoch: AtomicU32::new(0),
-            own: Saved::new(chain.blocks()).map_err(|_| Errno::ENOMEM)?,
+            own: Saved::striped(chain.blocks(), chain.stripes()).map_err(|_| Errno::ENOMEM)?,
             stores: RcuArc::empty(),
             state: Mutex::new(Class::Image, State { requests: Slab::new(), stalled: Vec::new(), backlog: BioList::new() })?,
             granted: Mutex::new(Class::Jobs, Vec::new())?,
@@ -128,7 +128,7 @@ impl Image {
 
     /// Makes its chain ready for the take. Sleeps for a lock.
     pub(crate) fn prepare(&self) -> Result {
-        self.chain.prepare(&self.layer, &self.own)
+        self.chain.prepare()
     }
 
     /// The instant. `EAGAIN`: the chain has failed or ended. At the gate; sleeps for locks alone.

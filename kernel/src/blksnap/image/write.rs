@@ -101,7 +101,7 @@ impl Image {
             self.put(block, page)?;
             return Ok(1);
         }
-        let (store, slot, named, n) = self.slots(whole.min(RUN_MOST))?;
+        let (store, slot, named, n) = self.slots(block, whole.min(RUN_MOST))?;
         let at = cut(bio, block, n);
         store.backend().fill(&self.waited, slot, bio, at.from, at.len)?;
         self.chain.enter(&self.own, self.epoch(), BlockRange { start: block, count: n }, named)?;
@@ -110,7 +110,7 @@ impl Image {
 
     /// A block's new content, that has no slot yet.
     fn put(&self, block: u64, page: Page) -> Result {
-        let (store, slot, named, _) = self.slots(1)?;
+        let (store, slot, named, _) = self.slots(block, 1)?;
         store.backend().write_page(&self.waited, slot, page)?;
         self.chain.enter(&self.own, self.epoch(), BlockRange { start: block, count: 1 }, named)
     }
@@ -145,16 +145,17 @@ impl Image {
         Ok(1)
     }
 
-    /// Slots of the snapshot's storages that follow each other: `most`, or as many as there are. With the engine's number of the first.
+    /// Slots of the snapshot's storages that follow each other, for blocks from `block` on: `most`, or as many as there are. With the engine's number of the
+    /// first.
     /// Waits for a storage that grows. Sleeps.
-    fn slots(&self, most: u64) -> Result<(Arc<Store>, u64, u64, u64)> {
+    fn slots(&self, block: u64, most: u64) -> Result<(Arc<Store>, u64, u64, u64)> {
         let stores = self.stores()?;
         let end_ns = monotonic_ns() + u64::from(param(Param::StoreTimeout).max(1)) * 1_000_000_000;
         let mut count = most;
         loop {
             match stores.allocate(count as u32) {
                 Got::At(store, slot) => {
-                    if let Some(named) = self.chain.name(self.epoch(), &store, slot, count)? {
+                    if let Some(named) = self.chain.name(self.epoch(), block, &store, slot, count)? {
                         return Ok((store, slot, named, count));
                     }
                 }

@@ -97,7 +97,7 @@ impl Engine {
         let Some((from, to)) = self.neighbourhood(saved, window, at, count) else {
             return (0, 0);
         };
-        self.ahead.used = saved.used();
+        self.ahead.used = saved.used(range.start);
         // Writers that wait for room need it more.
         let room = (self.limits.pool_blocks / 2).saturating_sub(self.pool_used);
         let most = u64::from(room.min(self.limits.copy_blocks)).saturating_sub(count);
@@ -151,7 +151,7 @@ impl Engine {
     fn written<C: LazyCell<SavedPage>>(&self, saved: &Saved<C>, window: u64) -> u64 {
         let mut written = saved.word(window) & !saved.ahead_word(window);
         let (mut at, first) = (0, window * WINDOW);
-        // What was free or is excluded passes as well, and tells nothing.
+        // What was free passes as well, and tells nothing.
         while at < WINDOW && written != 0 && !self.top.over.is_empty() {
             let (place, run) = self.top.over.find(first + at, WINDOW - at);
             if place == Some(Place::Zero) {

@@ -215,3 +215,37 @@ pub struct Stats {
     /// Those of them that were written later. Looked at when copies are planned: lags behind.
     pub spec_used: u64,
 }
+
+impl core::ops::AddAssign for Stats {
+    /// Of several engines.
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            copy_reads,
+            copy_read_blocks,
+            stores,
+            store_blocks,
+            held,
+            image_writes,
+            saved_blocks,
+            deferred,
+            held_now,
+            pool_used,
+            pool_limit,
+            spec_blocks,
+            spec_used,
+        } = other;
+        self.copy_reads += copy_reads;
+        self.copy_read_blocks += copy_read_blocks;
+        self.stores += stores;
+        self.store_blocks += store_blocks;
+        self.held += held;
+        self.image_writes += image_writes;
+        self.saved_blocks += saved_blocks;
+        self.deferred += deferred;
+        self.held_now += held_now;
+        self.pool_used += pool_used;
+        self.pool_limit += pool_limit;
+        self.spec_blocks += spec_blocks;
+        self.spec_used += spec_used;
+    }
+}

@@ -16,10 +16,10 @@
 use crate::cow::lazy::LazyCell;
 use crate::cow::map::{BlockMap, Overlay};
 use crate::cow::saved::{Saved, SavedPage};
-use crate::fallible::{place, push, reserve};
-use crate::{BlockRange, NoMemory};
+use crate::fallible::{place, reserve};
+use crate::NoMemory;
 
-use super::{Engine, Epoch, Lost, Source};
+use super::{Engine, Epoch, Lost};
 
 /// What there is for one epoch.
 #[derive(Default)]
@@ -40,37 +40,22 @@ impl Level {
 }
 
 impl Engine {
-    /// Makes ready for a take, whose epoch's bits are `saved`, and those of what its image has of its own are `own`: both fresh, of the device's size.
-    /// What is excluded is set in both here.
-    ///
-    /// The image reads the origin without asking the engine where `own` and the bits of its epoch and of all later ones are untouched.
+    /// Makes ready for a take.
     ///
     /// Before the gate is closed; the engine may be at work. One that is not followed by a take is replaced by the next.
     ///
     /// # Errors
     ///
     /// [`NoMemory`]: the take should fail. Nothing is lost.
-    pub fn prepare<C: LazyCell<SavedPage>>(
-        &mut self,
-        saved: &Saved<C>,
-        own: &Saved<C>,
-    ) -> Result<(), NoMemory> {
-        debug_assert_eq!((saved.blocks(), own.blocks()), (self.blocks, self.blocks));
+    pub fn prepare(&mut self) -> Result<(), NoMemory> {
         self.fresh = None;
         reserve(&mut self.below, 1)?;
-        let mut level = Level {
+        self.fresh = Some(Level {
             id: Epoch(0),
             live: true,
             map: BlockMap::new(self.blocks)?,
             over: Overlay::default(),
-        };
-        for range in &self.excluded {
-            level.over.open(self.blocks)?;
-            level.over.zero(*range)?;
-            own.give_up(*range)?;
-            saved.give_up(*range)?;
-        }
-        self.fresh = Some(level);
+        });
         Ok(())
     }
 
@@ -90,7 +75,8 @@ impl Engine {
     /// The instant of a take: what is written from now on is copied for the new epoch. `None`, and nothing changes, if it is not prepared, or the
     /// engine is not quiet, or has failed.
     ///
-    /// At the gate, after the drain. A few instructions; allocates nothing. From here on the engine is given the prepared bits.
+    /// At the gate, after the drain. A few instructions; allocates nothing. From here on the engine is given the bits of the new epoch: fresh, and of the
+    /// device's size.
     #[must_use]
     pub fn take(&mut self) -> Option<Epoch> {
         if self.failed || !self.quiet() {
@@ -152,30 +138,6 @@ impl Engine {
     /// The epoch that copies are made for, whose snapshot may have ended.
     pub fn newest(&self) -> Option<Epoch> {
         (self.top.id != Epoch(0)).then_some(self.top.id)
-    }
-
-    /// `range` is not copied for takes to come, beginning with the next one prepared, and reads as zeros in their images.
-    ///
-    /// `Ok(false)`, and nothing happens, where a live snapshot needs a block of it from the origin: [`Engine::write`] to the range, with a token
-    /// of the caller's, saves it first.
-    ///
-    /// # Errors
-    ///
-    /// [`NoMemory`]: nothing happened.
-    pub fn exclude(&mut self, range: BlockRange) -> Result<bool, NoMemory> {
-        let range = range.clip(self.blocks);
-        for epoch in self.live() {
-            let mut at = range.start;
-            while at < range.end() {
-                let (source, run) = self.resolve(epoch, at, range.end() - at);
-                if source == Source::Origin {
-                    return Ok(false);
-                }
-                at += run;
-            }
-        }
-        push(&mut self.excluded, range)?;
-        Ok(true)
     }
 
     /// The next epoch that nobody needs any more, and has no store under way; it is forgotten.

@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// Blocks of an image lie in slots of the store from now on, from `slot` on one behind the other; the data is there. Blocks that have slots keep
-    /// them: those are written in place. `own` is the image's, see [`Engine::prepare`].
+    /// them: those are written in place. `own` is the image's.
     ///
     /// # Errors
     ///

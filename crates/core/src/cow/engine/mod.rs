@@ -60,7 +60,8 @@ struct Batch {
 
 /// Copy on write of one device: the held writes, the copies under way, and where each block of each image is.
 ///
-/// `saved` in its methods is the bits of the newest epoch: those that were given to the last [`Engine::prepare`] that a take followed.
+/// `saved` in its methods is the bits of the newest epoch, `own` those of what an image has of its own. An image reads the origin without asking the
+/// engine where its own bits, and those of its epoch and of all later ones, are untouched.
 pub struct Engine {
     blocks: u64,
     limits: Limits,
@@ -72,8 +73,6 @@ pub struct Engine {
     fresh: Option<Level>,
     /// Takes so far.
     takes: u32,
-    /// Never copied; zeros in the images of takes to come.
-    excluded: Vec<BlockRange>,
     held: HeldWrites,
     copies: Copies,
     ahead: Ahead,
@@ -108,7 +107,6 @@ impl Engine {
             below: Vec::new(),
             fresh: None,
             takes: 0,
-            excluded: Vec::new(),
             held: HeldWrites::new(),
             copies: Copies::new(limits.pool_blocks)?,
             ahead: Ahead::default(),
@@ -210,7 +208,6 @@ impl Engine {
         let levels = self.below.iter().chain([&self.top]).chain(&self.fresh);
         levels.map(Level::memory_bytes).sum::<usize>()
             + bytes(&self.below)
-            + bytes(&self.excluded)
             + self.held.memory_bytes()
             + self.copies.memory_bytes()
             + self.images.memory_bytes()
