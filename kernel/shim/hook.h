@@ -131,7 +131,7 @@ void bsk_dev_facts(struct block_device *bdev, u32 *major, u32 *minor, u64 *secto
 bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
 /* Sleeps: waits until bios that are in the device's queue now have ended; no new write may come meanwhile. false: time is over. */
-bool bsk_dev_settle(struct block_device *bdev, u32 ms);
+bool bsk_dev_settle(struct block_device *bdev, u32 ms, bool statistics);
 /* Sleeps, for the disk's open_mutex. Part of an active DM, MD or bcache device; of a disk, also one of its partitions. */
 bool bsk_dev_leg(struct block_device *bdev);
 bool bsk_dev_bypassed(struct block_device *bdev);	/* sleeps, as bsk_dev_leg; of one that sends its parts requests, past any bio */

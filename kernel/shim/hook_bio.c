@@ -94,7 +94,7 @@ void bsk_crowd(int more)
 /*
  * An operation that changes the device has an odd number. The lists are those of Rust's table of attachments, found in the same
  * way there. A bio that is counted has a completion in our text. The hooked functions' arguments are kept: a bio, and of the second one
- * another from 7.0 on.
+ * another in later kernels.
  */
 #define BSK_LIST					\
 	"movq bsk_bi_bdev(%rdi), %rax\n"		\
@@ -103,14 +103,9 @@ void bsk_crowd(int more)
 	"movzbl %al, %eax\n"				\
 	"cmpq $0, bsr_disks(,%rax,8)\n"
 
-/* The second hooked function's other argument. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+/* The second hooked function's other argument, where it has one. */
 #define BSK_KEEP	"pushq %rsi\n"
 #define BSK_KEPT	"popq %rsi\n"
-#else
-#define BSK_KEEP	""
-#define BSK_KEPT	""
-#endif
 #define BSK_ASK(keep, kept)			\
 	BSK_FRAME				\
 	CALL_DEPTH_ACCOUNT			\

@@ -214,9 +214,10 @@ static bool bsk_nvme_settle(struct gendisk *disk, unsigned long end)
 /*
  * Who sleeps at a frozen queue has passed the hook and is in no count: that comes to its end first. Then freezing the queue waits
  * for all requests of a request-based device, and for bio-based ones for all that are just being submitted. What a bio-based
- * driver (DM, MD) has under way is in the disk's statistics, or in queues behind it (NVMe).
+ * driver (DM, MD) has under way is in the disk's statistics, or in queues behind it (NVMe); the statistics are looked at on demand, as with writes
+ * coming they may never be empty.
  */
-bool bsk_dev_settle(struct block_device *bdev, u32 ms)
+bool bsk_dev_settle(struct block_device *bdev, u32 ms, bool statistics)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
 	unsigned long end = jiffies + msecs_to_jiffies(ms) + 1;
@@ -227,7 +228,7 @@ bool bsk_dev_settle(struct block_device *bdev, u32 ms)
 		return true;
 	if (!bsk_nvme_settle(bdev->bd_disk, end))
 		return false;
-	while (bsk_writes_in_flight(bdev->bd_disk)) {
+	while (statistics && bsk_writes_in_flight(bdev->bd_disk)) {
 		if (time_after(jiffies, end))
 			return false;
 		msleep(1);

@@ -66,7 +66,7 @@ bool bsk_worker_empty(struct bsk_worker *w);		/* A: nothing on any list */
 struct bio *bsk_bio_next(struct bio *bio);		/* unlinks and returns the next */
 struct bsk_io *bsk_worker_done(struct bsk_worker *w);	/* completed own bios, oldest first */
 struct bsk_io *bsk_io_next(struct bsk_io *io);
-void bsk_call_urgent(void (*fn)(void *ctx), void *ctx);	/* P: on a thread that goes before others; waits for its end */
+void bsk_call_urgent(void (*fn)(void *ctx), void *ctx);	/* P: on a thread that goes before others, or where none comes in 100 ms on the caller's; waits for its end */
 int bsk_worker_init(void);				/* P: at module load */
 void bsk_worker_exit(void);
 

@@ -5,6 +5,7 @@
  * hold the bio), the third takes our own completed bios.
  */
 #include <linux/bio.h>
+#include <linux/completion.h>
 #include <linux/llist.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
@@ -237,6 +238,7 @@ struct bsk_io *bsk_worker_done(struct bsk_worker *w)
 
 struct bsk_call {
 	struct work_struct work;
+	struct completion begun;
 	void (*fn)(void *ctx);
 	void *ctx;
 };
@@ -245,6 +247,7 @@ static void bsk_call_run(struct work_struct *work)
 {
 	struct bsk_call *call = container_of(work, struct bsk_call, work);
 
+	complete(&call->begun);
 	call->fn(call->ctx);
 }
 
@@ -252,9 +255,14 @@ void bsk_call_urgent(void (*fn)(void *ctx), void *ctx)
 {
 	struct bsk_call call = { .fn = fn, .ctx = ctx };
 
+	init_completion(&call.begun);
 	INIT_WORK_ONSTACK(&call.work, bsk_call_run);
 	queue_work(bsk_wq[3], &call.work);
-	flush_work(&call.work);
+	/* Where there is no memory for a thread, it may never come. The second waits for one that has begun after all. */
+	if (!wait_for_completion_timeout(&call.begun, HZ / 10) && cancel_work_sync(&call.work))
+		fn(ctx);
+	else
+		flush_work(&call.work);
 	destroy_work_on_stack(&call.work);
 }
 

@@ -325,7 +325,7 @@ unsafe extern "C" {
     pub(crate) fn bsk_dev_facts(bdev: *mut c_void, major: *mut u32, minor: *mut u32, sectors: *mut u64);
     pub(crate) fn bsk_dev_zoned(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_dax(bdev: *mut c_void) -> bool;
-    pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32) -> bool;
+    pub(crate) fn bsk_dev_settle(bdev: *mut c_void, ms: u32, statistics: bool) -> bool;
     pub(crate) fn bsk_dev_leg(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_bypassed(bdev: *mut c_void) -> bool;
     pub(crate) fn bsk_dev_untold(bdev: *mut c_void) -> bool;

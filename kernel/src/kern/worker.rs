@@ -20,7 +20,7 @@ use crate::io::Done;
 use crate::sys;
 
 /// Runs `f` on a thread that goes before usual ones, whoever else wants the processor and whatever the caller's priority is, and waits for its
-/// end. Sleeps, also before `f` begins, where there is no memory for such a thread.
+/// end; on the caller's own, where none is to be had within 100 ms. Sleeps.
 pub fn urgently<F: FnMut() + Send>(f: &mut F) {
     unsafe extern "C" fn call<F: FnMut()>(ctx: *mut c_void) {
         // SAFETY: `ctx` is the reference below, which nobody else uses during the call.

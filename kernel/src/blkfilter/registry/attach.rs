@@ -78,6 +78,12 @@ pub(crate) fn attach(device: &Device, name: &[u8], caller: &Caller, opt: u64, op
 fn settle(attachment: &Attachment) -> bool {
     // Who was between the hook and the device's queue is in the queue now.
     grace_tasks();
+    // He may have the rest of a long write with him, which has passed the hook, too, and enters the queue when its first part was sent: it
+    // sleeps there, or has come to it, when that part has ended.
+    if !attachment.device().drain_queue(SETTLE_MS) {
+        return false;
+    }
+    grace_tasks();
     attachment.gate_close();
     let settled = attachment.device().settle(SETTLE_MS);
     attachment.gate_open();

@@ -104,10 +104,16 @@ impl Device {
         unsafe { sys::bsk_dev_dax(self.raw()) }
     }
 
-    /// Waits until the bios in its queue have ended; whether they did in time. No new write may come meanwhile. Sleeps.
+    /// Waits until the bios in its queue have ended; whether they did in time. New writes may come meanwhile. Sleeps.
+    pub fn drain_queue(&self, timeout_ms: u32) -> bool {
+        // SAFETY: referenced, and open: its queue is there.
+        unsafe { sys::bsk_dev_settle(self.raw(), timeout_ms, false) }
+    }
+
+    /// The same, and for what a driver without requests has under way. No new write may come meanwhile. Sleeps.
     pub fn settle(&self, timeout_ms: u32) -> bool {
         // SAFETY: referenced, and open: its queue is there.
-        unsafe { sys::bsk_dev_settle(self.raw(), timeout_ms) }
+        unsafe { sys::bsk_dev_settle(self.raw(), timeout_ms, true) }
     }
 
     /// Whether there is no way to learn what its driver has under way.
