@@ -375,6 +375,9 @@ impl World {
             for shard in shards {
                 let (last, free) = crate::alloc::forbidden(|| shard.engine.end(saved, epoch));
                 violation(free, || "end allocates".into())?;
+                violation(!last || shard.engine.failed(), || {
+                    "the last end lets no writer go".into()
+                })?;
                 over.push(last);
             }
             chain.ended = true;
