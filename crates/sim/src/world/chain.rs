@@ -59,14 +59,17 @@ pub(super) struct Tally {
     /// In the newest epoch, block by block.
     copied: Vec<bool>,
     demanded: Vec<bool>,
+    /// Nobody's, for the only snapshot: not to be copied.
+    free: Vec<BlockRange>,
     /// In all epochs.
     copied_total: u64,
     needed_total: u64,
 }
 
 impl Tally {
-    pub(super) fn new_epoch(&mut self, blocks: usize) {
+    pub(super) fn new_epoch(&mut self, blocks: usize, free: &[BlockRange]) {
         (self.copied, self.demanded) = (vec![false; blocks], vec![false; blocks]);
+        self.free = free.to_vec();
     }
 
     /// A write to the blocks passes, or is held.
@@ -82,6 +85,10 @@ impl Tally {
     /// The blocks are copied. Whether there are some that nobody has written yet.
     pub(super) fn copy(&mut self, range: BlockRange) -> Result<bool, String> {
         let mut ahead = false;
+        let meets = |other: &BlockRange| other.start < range.end() && range.start < other.end();
+        violation(!self.free.iter().any(meets), || {
+            format!("{range:?} is copied, of which some is nobody's")
+        })?;
         for block in range.start as usize..range.end() as usize {
             let twice = std::mem::replace(&mut self.copied[block], true);
             violation(!twice, || format!("block {block} is copied twice"))?;

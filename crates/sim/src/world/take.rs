@@ -304,7 +304,11 @@ impl World {
                 users: chain.shards.len(),
             });
             let mut oracle = Oracle::new(device.disk.clone());
-            chain.tally.new_epoch(device.disk.len().div_ceil(BLOCK));
+            let alone = chain.levels.len() == 1;
+            let free = if alone { &device.own[..] } else { &[] };
+            chain
+                .tally
+                .new_epoch(device.disk.len().div_ceil(BLOCK), free);
             // What lies in the ranges of a storage is nobody's, before anything is stored there.
             for range in &device.own {
                 let freed = chain.free(&member.own, epoch, *range);
