@@ -73,6 +73,10 @@ t_udev_registers_no_cache() { # long
     modprobe bcache || skip "no bcache"
     make-bcache -B "$(node $A)" >/dev/null
     within 10 [ -e /sys/block/bcache0/bcache ]
+    # A late event would register it once more.
+    udevadm settle -t 20
+    bcache_off
+    udevadm settle -t 20
     bcache_off
     left_alone in_cache
     bcache_off
