@@ -130,7 +130,10 @@ void bsk_dev_name(struct block_device *bdev, char *name, u32 len);
 void bsk_dev_facts(struct block_device *bdev, u32 *major, u32 *minor, u64 *sectors);	/* sectors: how many it has now */
 bool bsk_dev_zoned(struct block_device *bdev);
 bool bsk_dev_dax(struct block_device *bdev);
-/* Sleeps: waits until bios that are in the device's queue now have ended; no new write may come meanwhile. false: time is over. */
+/*
+ * Sleeps: waits until bios that are in the device's queue now have ended. With statistics also those that a bio-based driver counts as being in flight, of
+ * which no new one may begin meanwhile. false: time is over.
+ */
 bool bsk_dev_settle(struct block_device *bdev, u32 ms, bool statistics);
 /* Sleeps, for the disk's open_mutex. Part of an active DM, MD or bcache device; of a disk, also one of its partitions. */
 bool bsk_dev_leg(struct block_device *bdev);

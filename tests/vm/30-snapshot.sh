@@ -248,3 +248,44 @@ t_image_is_writable() {
     # And what was not written is as it was.
     cmp -n $((20 * 65536)) "${IMAGE[0]}" $W/origin
 }
+
+# A part of $A's image is zeros: the file, and in MiB where and how much.
+zeros() { cmp -n $(($2 << 20)) -i $(($1 << 20)):0 "${IMAGE[0]}" /dev/zero; }
+
+# What is discarded in an image reads as zeros there and takes no storage; what was written there keeps the storage that it has.
+t_image_is_discarded() { # long 7.3
+    local used
+    stamp load $A --direct --journal $W/1.journal --seconds 0.3
+    copy $A $W/origin
+    snapshot $STORE -- $A
+    holds() { same "$(snapc stat "$ID" | value used)" $(($1 << 10)) "bytes of storage $2"; }
+    dd if=/dev/urandom of=$W/new bs=1M count=2 status=none
+    dd if=$W/new of="${IMAGE[0]}" bs=1M seek=2 oflag=direct conv=notrunc status=none
+    holds 2048 "for 2 MiB that were written"
+    blkdiscard -o $((4 << 20)) -l $((4 << 20)) "${IMAGE[0]}"
+    blkdiscard -z -o $((10 << 20)) -l $((2 << 20)) "${IMAGE[0]}"
+    # The second of the two that were written, in place; a discard of the first is a hint.
+    blkdiscard -z -o $((3 << 20)) -l $((1 << 20)) "${IMAGE[0]}"
+    blkdiscard -o $((2 << 20)) -l $((1 << 20)) "${IMAGE[0]}"
+    holds 2048 "after the discards"
+    drop
+    zeros 3 5
+    zeros 10 2
+    cmp -n $((1 << 20)) -i $((2 << 20)):0 "${IMAGE[0]}" $W/new
+    # A part of a block needs the rest of it; and what is written where zeros are is storage again.
+    blkdiscard -z -o $(((20 << 20) + 512)) -l 512 "${IMAGE[0]}"
+    dd if=$W/new of="${IMAGE[0]}" bs=64k seek=80 count=1 oflag=direct conv=notrunc status=none
+    holds 2116 "after writes"
+    # The origin goes on there, and is what it was elsewhere.
+    dd if=/dev/urandom of=$A bs=1M seek=4 count=1 oflag=direct conv=notrunc status=none
+    cp $W/origin $W/image
+    dd if=/dev/zero of=$W/image bs=1M seek=3 count=5 conv=notrunc status=none
+    dd if=/dev/zero of=$W/image bs=1M seek=10 count=2 conv=notrunc status=none
+    dd if=$W/new of=$W/image bs=1M seek=2 count=1 conv=notrunc status=none
+    dd if=$W/new of=$W/image bs=64k seek=80 count=1 conv=notrunc status=none
+    dd if=/dev/zero of=$W/image bs=512 seek=$(((20 << 11) + 1)) count=1 conv=notrunc status=none
+    drop
+    cmp "${IMAGE[0]}" $W/image
+    cmp -n $((4 << 20)) $A $W/origin
+    cmp -i $((5 << 20)) $A $W/origin
+}

@@ -168,14 +168,27 @@ stuck() {
 }
 
 t_policy_holds_writers() { # long
+    local waits before after longest
     stuck 0
     within 5 eval '[ "$(counter $A pool_bytes)" -ge $((1000 << 10)) ]'
     within 5 eval '[ "$(counter $A held)" = 2048 ]'
     kill -0 $WRITER || fail "the writer was not held"
     same "$(counter $A pool_limit)" $((1 << 20)) "the bound of the memory for copies"
     [ "$(counter $A pool_bytes)" -le $((1 << 20)) ] || fail "$(counter $A pool_bytes) bytes of copies"
+    # Each is of a block of its own, so that no more than the pool has found room. They wait, and nothing happens meanwhile.
+    waits=$(counter $A pool_waits) before=$(counter $A pool_wait_ns)
+    [ "$waits" -ge 1792 ] || fail "$waits writes waited at the bound"
+    within 5 eval '[ "$(counter $A pool_wait_ns)" -gt $((before + waits * 1000000)) ]'
     dmsetup resume store
     wait $WRITER
+    after=$(counter $A pool_wait_ns) longest=$(counter $A pool_wait_longest_ns)
+    note "$waits writes waited $((after / 1000000)) ms together, the longest $((longest / 1000000)) ms"
+    [ $((longest * waits)) -ge "$after" ] || fail "the longest wait, $longest ns, is less than the mean"
+    blksnap snapshot info >$W/info
+    grep -q "^waited    $waits writes at that bound, " $W/info || fail "$(<$W/info)"
+    blksnap status --metrics | grep -qE "^blksnap_image_pool_wait_seconds_total.* [0-9.]+$" || fail "no metric of it"
+    # Nobody waits any more.
+    same "$(counter $A pool_waits) $(counter $A pool_wait_ns)" "$waits $after" "waits, and their nanoseconds"
     cmp "$(image $A)" $W/copy
     destroy
     dmsetup remove store
@@ -185,6 +198,7 @@ t_policy_gives_up() { # long
     local error
     stuck 1
     wait $WRITER
+    same "$(counter $A pool_waits)" 0 "writes that waited at the bound"
     read -r error _ < <(snapc info "$(node $A)")
     same "$error" -28 "the snapshot's error"
     dmsetup resume store

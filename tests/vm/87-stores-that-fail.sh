@@ -36,6 +36,56 @@ t_fault_store_slow() { # long
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
 
+# Reads that a device has served.
+served() { local count && read -r count _ <"/sys/block/${1#/dev/}/stat" && echo "$count"; }
+
+# A snapshot of $A whose first 512 KiB were overwritten, all of it in the storage and nothing more in memory.
+stored() {
+    begin $A
+    snapshot "$1" -- $A
+    more $A 2 0.2 --range 524288
+    within 5 eval '[ "$(counter $A store_bytes)" -gt 0 ] && [ "$(counter $A pool_bytes)" = 0 ]'
+}
+
+t_fault_store_slow_under_the_image_read() { # long
+    local before frail && frail=$(frail frail $B)
+    stored "$frail"
+    turn frail "0 32768 delay $B 0 5 $B 0 0"
+    before=$(served "$frail")
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    note "$(($(served "$frail") - before)) slow reads"
+    [ $(($(served "$frail") - before)) -ge 16 ] || fail "the storage was not read"
+    more $A 3 0.2
+    judged "${IMAGE[0]}"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    destroy
+    stamp prove $A:$W/1.journal:$W/2.journal:$W/3.journal --foreign
+}
+
+# In the middle of a read: what lies there is lost, and the rest of the image is right.
+t_fault_store_vanishes_under_the_image_read() { # long
+    local pid
+    scsi_disk 32
+    stored "$DISK"
+    # Reads what is stored, again and again, until it cannot.
+    while dd if="${IMAGE[0]}" of=/dev/null bs=4k count=128 iflag=direct status=none 2>/dev/null; do :; done &
+    pid=$!
+    within 5 eval '[ "$(counter $A image_reads)" -gt 256 ]'
+    echo 1 >"/sys/block/${DISK#/dev/}/device/delete"
+    within 10 eval "! kill -0 $pid"
+    judged "${IMAGE[0]}"
+    note "$RIGHT blocks right, $EIO lost"
+    [ "$EIO" -gt 0 ] || fail "the image has blocks whose storage is gone"
+    [ "$RIGHT" -ge $((8192 - 256)) ] || fail "only $RIGHT blocks are right"
+    more $A 3 0.2
+    within 5 failed $A
+    judged "${IMAGE[0]}"
+    same "$RIGHT" 0 "blocks that the image of a failed snapshot gives"
+    timeout 10 snapc destroy "$ID"
+    stamp prove $A:$W/1.journal:$W/2.journal:$W/3.journal --foreign
+}
+
 # Copies stay in memory, then writers are held, then the snapshot is given up and they go on.
 t_fault_store_stuck() { # long
     local frail timeout=/sys/module/blksnap/parameters/store_timeout_seconds before copies=/sys/module/blksnap/parameters/copy_memory_kib

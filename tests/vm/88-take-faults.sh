@@ -176,5 +176,59 @@ t_fault_below_a_mounted_file_system() { # long
     umount $W/fs
 }
 
+# filled NAME: somebody writes more into the mounted file system than the memory for copies has room for, in the background, by $FILLER; his
+# writes are held, as the storage stands still.
+filled() {
+    dmsetup suspend frail --nolockfs
+    { dd if=/dev/urandom of="$W/fs/$1" bs=64k count=64 conv=fsync status=none; } &
+    FILLER=$!
+    within 10 eval '[ "$(counter $A pool_waits)" -gt 0 ]'
+    kill -0 $FILLER || fail "the file was written, and its storage stands still"
+}
+
+# A mounted ext4 above a storage that stands still: it waits at the bound of the memory for copies, until the storage goes on, or the snapshot is given up.
+t_fault_store_stuck_below_a_mounted_file_system() { # long
+    local frail pid timeout=/sys/module/blksnap/parameters/store_timeout_seconds before && frail=$(frail frail $B)
+    read -r before <$timeout
+    mkfs.ext4 -q -F -E lazy_itable_init=0 $A
+    mkdir -p $W/fs
+    mount $A $W/fs
+    used 1
+    # All of the device has been something, which is copied.
+    dd if=/dev/urandom of=$W/fs/rest bs=64k count=64 conv=fsync status=none
+    rm $W/fs/rest
+    snapc attach $A
+    ID=$(POOL_KIB=1024 snapc open2 "$frail")
+    snapc add $A "$ID"
+    snapc take "$ID"
+    copy "$(image $A)" $W/copy
+    filled more
+    dmsetup resume frail
+    wait $FILLER
+    used 2
+    judged "$(image $A)"
+    same "$EIO" 0 "blocks of the image that cannot be read"
+    e2fsck -fn "$(image $A)"
+    destroy
+    whole
+
+    ID=$(POOL_KIB=1024 snapc open2 "$frail")
+    snapc add $A "$ID"
+    snapc take "$ID"
+    filled again
+    echo 1 >$timeout
+    within 20 lost
+    echo "$before" >$timeout
+    wait $FILLER
+    used 3
+    # What is under way to the storage is waited for.
+    destroy &
+    pid=$!
+    dmsetup resume frail
+    wait $pid
+    whole
+    umount $W/fs
+}
+
 # The snapshot of $A has failed.
 lost() { local error && read -r error _ < <(snapc info $A) && [ "$error" -lt 0 ]; }

@@ -64,13 +64,13 @@ struct stat_ours {
 struct image_stat {
 	uint32_t size; int32_t error; uint8_t image[32], snapshot[16];
 	uint64_t number, copy_reads, copy_read_bytes, stores, store_bytes, held, image_reads, image_writes, saved, memory;
-	uint64_t spec, spec_used, free, pool, pool_limit;
+	uint64_t spec, spec_used, free, pool, pool_limit, waits, wait_ns, longest_ns;
 };
 
 _Static_assert(sizeof(struct attach) == 48 && sizeof(struct ctl) == 48 && sizeof(struct create) == 32, "layout");
 _Static_assert(sizeof(struct event) == 4096 && sizeof(struct info) == 36 && sizeof(struct open_ours) == 48, "layout");
 _Static_assert(sizeof(struct stat_ours) == 96 && sizeof(struct cbtinfo) == 40 && sizeof(struct open_2) == 72, "layout");
-_Static_assert(sizeof(struct store_add) == 56 && sizeof(struct image_stat) == 176 && sizeof(struct consumer) == 104, "layout");
+_Static_assert(sizeof(struct store_add) == 56 && sizeof(struct image_stat) == 200 && sizeof(struct consumer) == 104, "layout");
 
 static const char *filter = "blksnap";
 static const char *control = "/dev/blksnap-control";
@@ -311,12 +311,13 @@ static int on_device(const char *verb, int argc, char **argv)
 			return fail();
 		printf("copy_reads=%llu\ncopy_read_bytes=%llu\nstores=%llu\nstore_bytes=%llu\nheld=%llu\nsaved_blocks=%llu\n"
 		       "memory=%llu\nspec_blocks=%llu\nspec_used=%llu\nfree_bytes=%llu\npool_bytes=%llu\npool_limit=%llu\n"
-		       "image_reads=%llu\nimage_writes=%llu\n",
+		       "image_reads=%llu\nimage_writes=%llu\npool_waits=%llu\npool_wait_ns=%llu\npool_wait_longest_ns=%llu\n",
 		       (unsigned long long)s.copy_reads, (unsigned long long)s.copy_read_bytes,
 		       (unsigned long long)s.stores, (unsigned long long)s.store_bytes, (unsigned long long)s.held,
 		       (unsigned long long)s.saved, (unsigned long long)s.memory, (unsigned long long)s.spec,
 		       (unsigned long long)s.spec_used, (unsigned long long)s.free, (unsigned long long)s.pool,
-		       (unsigned long long)s.pool_limit, (unsigned long long)s.image_reads, (unsigned long long)s.image_writes);
+		       (unsigned long long)s.pool_limit, (unsigned long long)s.image_reads, (unsigned long long)s.image_writes,
+		       (unsigned long long)s.waits, (unsigned long long)s.wait_ns, (unsigned long long)s.longest_ns);
 		return 0;
 	}
 	if (!strcmp(verb, "ctl")) { /* DEV CMD OPTLEN [null]: for the table of errors */

@@ -747,6 +747,9 @@ impl Device for FakeDevice {
                 memory: 4096,
                 free_bytes: member.free,
                 pool_limit: 64 << 20,
+                pool_waits: 2,
+                pool_wait_ns: 1_500_000,
+                pool_wait_longest_ns: 1_000_000,
                 ..ImageStat::ZERO
             })
         })

@@ -69,7 +69,8 @@ fn json_shapes() {
             ".images[].copy_read_bytes:int .images[].copy_reads:int .images[].device:text .images[].error:null
              .images[].free_bytes:int {reason} .images[].held:int .images[].image:text .images[].image_reads:int
              .images[].image_writes:int .images[].memory_bytes:int .images[].number:int .images[].pool_bytes:int
-             .images[].pool_limit_bytes:int .images[].saved_blocks:int .images[].spec_blocks:int
+             .images[].pool_limit_bytes:int .images[].pool_wait_longest_ns:int .images[].pool_wait_ns:int
+             .images[].pool_waits:int .images[].saved_blocks:int .images[].spec_blocks:int
              .images[].spec_used:int .images[].store_bytes:int .images[].stores:int"
         )
     };

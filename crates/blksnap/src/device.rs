@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -74,6 +75,12 @@ pub struct Image {
     pub pool_bytes: u64,
     /// The bound of these.
     pub pool_limit: u64,
+    /// Writes that found no room below that bound, and were held until there was.
+    pub pool_waits: u64,
+    /// For how long they were, summed, with those that still are.
+    pub pool_wait: Duration,
+    /// Of these, the longest of one write.
+    pub pool_wait_longest: Duration,
 }
 
 impl BlockDevice {
@@ -326,6 +333,9 @@ impl BlockDevice {
             free_bytes: stat.free_bytes,
             pool_bytes: stat.pool_bytes,
             pool_limit: stat.pool_limit,
+            pool_waits: stat.pool_waits,
+            pool_wait: Duration::from_nanos(stat.pool_wait_ns),
+            pool_wait_longest: Duration::from_nanos(stat.pool_wait_longest_ns),
         }))
     }
 }

@@ -26,7 +26,7 @@ fn main() {
     let (writes, depth) = (number("WRITES", 200_000), number("DEPTH", 32));
     let mode = std::env::var("MODE").unwrap_or_else(|_| "random".into());
     let saved = Saved::<OnceLock<SavedPage>>::new(BLOCKS).expect("memory");
-    let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
+    let mut engine = Engine::new(BLOCKS, Limits::default(), || 0).expect("memory");
     engine.prepare().expect("memory");
     engine.take().expect("prepared");
     let marks = Marks::new(BLOCKS * 8, 16).expect("memory");

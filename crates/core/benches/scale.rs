@@ -40,7 +40,7 @@ struct Snapshot {
 
 impl Snapshot {
     fn new(blocks: u64) -> Self {
-        let mut engine = Engine::new(BLOCKS, Limits::default()).expect("memory");
+        let mut engine = Engine::new(BLOCKS, Limits::default(), || 0).expect("memory");
         let saved = Saved::new(BLOCKS).expect("memory");
         engine.prepare().expect("memory");
         engine.take().expect("prepared");

@@ -25,19 +25,18 @@ struct Chain {
 
 impl Chain {
     fn new(limits: Limits) -> Self {
-        let bits = || Bits::new(BLOCKS).unwrap();
         let mut chain = Self {
-            engine: Engine::new(BLOCKS, limits).unwrap(),
-            saved: bits(),
-            own: bits(),
+            engine: Engine::new(BLOCKS, limits, || 0).unwrap(),
+            saved: Bits::new(BLOCKS).unwrap(),
+            own: Bits::own(BLOCKS).unwrap(),
         };
         chain.take();
         chain
     }
 
     fn take(&mut self) -> Epoch {
-        let bits = || Bits::new(BLOCKS).unwrap();
-        (self.saved, self.own) = (bits(), bits());
+        self.saved = Bits::new(BLOCKS).unwrap();
+        self.own = Bits::own(BLOCKS).unwrap();
         self.engine.prepare().unwrap();
         self.engine.take().unwrap()
     }

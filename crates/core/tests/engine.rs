@@ -110,7 +110,7 @@ const EPOCH: Epoch = Epoch(1);
 
 /// An engine with one snapshot, and its bits.
 fn taken(blocks: u64, limits: Limits) -> (Engine, Bits) {
-    let mut engine = Engine::new(blocks, limits).unwrap();
+    let mut engine = Engine::new(blocks, limits, || 0).unwrap();
     let saved = Bits::new(blocks).unwrap();
     engine.prepare().unwrap();
     assert_eq!(engine.take(), Some(EPOCH));

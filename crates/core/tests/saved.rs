@@ -16,7 +16,7 @@ type Bits = Saved<OnceLock<SavedPage>>;
 
 /// An engine with one snapshot, and its bits.
 fn taken(blocks: u64) -> (Engine, Bits) {
-    let mut engine = Engine::new(blocks, Limits::default()).unwrap();
+    let mut engine = Engine::new(blocks, Limits::default(), || 0).unwrap();
     let saved = Bits::new(blocks).unwrap();
     engine.prepare().unwrap();
     engine.take().unwrap();
@@ -91,6 +91,7 @@ fn an_idle_snapshot_takes_little() {
             pool_blocks: 1024,
             ..Limits::default()
         },
+        || 0,
     )
     .unwrap();
     // A cell of the kernel's is a pointer. These have room for what they will hold.

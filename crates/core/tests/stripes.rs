@@ -30,7 +30,7 @@ impl Chain {
         let stripes = Stripes::new(5, 100);
         assert_eq!(stripes.engines(), 4);
         let engines = (0..4).map(|_| {
-            let mut engine = Engine::new(BLOCKS, Limits::default()).unwrap();
+            let mut engine = Engine::new(BLOCKS, Limits::default(), || 0).unwrap();
             engine.prepare().unwrap();
             assert_eq!(engine.take(), Some(EPOCH));
             engine

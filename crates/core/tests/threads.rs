@@ -113,7 +113,7 @@ fn no_write_passes_its_copy() {
     for _ in 0..rounds() / 4 {
         let (disk, stop) = (disk(), AtomicBool::new(false));
         let saved = Saved::<OnceLock<SavedPage>>::new(BLOCKS).unwrap();
-        let mut engine = Engine::new(BLOCKS, Limits::default()).unwrap();
+        let mut engine = Engine::new(BLOCKS, Limits::default(), || 0).unwrap();
         engine.prepare().unwrap();
         engine.take().unwrap();
         let engine = Mutex::new(engine);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An allocator that fails when told to.
+//! An allocator that fails when told to, and counts.
 //!
 //! What is told concerns the thread's calls into core alone: it is armed before such a call and disarmed after it.
 
@@ -26,6 +26,13 @@ enum Mode {
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Free) };
+    /// Bytes that the thread has allocated. Wraps where it gives back what others did.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes that the thread has allocated and not given back. Tells by its difference alone: it may wrap.
+pub fn allocated() -> usize {
+    ALLOCATED.get()
 }
 
 /// Runs `call` with all allocations failing but the first `after`, if there is a number.
@@ -49,6 +56,11 @@ struct Failing;
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
+/// Counts an allocation or what becomes of one: bytes before and after.
+fn count(before: usize, after: usize) {
+    ALLOCATED.with(|all| all.set(all.get().wrapping_sub(before).wrapping_add(after)));
+}
+
 impl Failing {
     /// Whether the next allocation may succeed.
     fn allowed() -> bool {
@@ -71,6 +83,7 @@ impl Failing {
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if Self::allowed() {
+            count(0, layout.size());
             // SAFETY: The caller's promise about `layout` is the one that `System` asks for.
             unsafe { System.alloc(layout) }
         } else {
@@ -79,12 +92,14 @@ unsafe impl GlobalAlloc for Failing {
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(layout.size(), 0);
         // SAFETY: `ptr` came from `System` with this `layout`, for all of ours do.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if Self::allowed() {
+            count(layout.size(), size);
             // SAFETY: As in `dealloc`, and `size` is the caller's promise.
             unsafe { System.realloc(ptr, layout, size) }
         } else {

@@ -333,7 +333,7 @@ abi_struct! {
 abi_struct! {
     /// The image of a device in a snapshot, and what it has cost. What is copied serves all
     /// snapshots that the device is in, and is counted once for all of them.
-    pub struct ImageStat as blksnap_image_stat, 176, versioned 136 {
+    pub struct ImageStat as blksnap_image_stat, 200, versioned 136 {
         /// Size of the struct as the caller knows it.
         pub size: u32,
         /// Out: 0, or the negative errno the snapshot failed with.
@@ -372,6 +372,12 @@ abi_struct! {
         pub pool_bytes: u64,
         /// Out: the bound of these.
         pub pool_limit: u64,
+        /// Out: writes that found no room below that bound, and were held until there was.
+        pub pool_waits: u64,
+        /// Out: nanoseconds for which they were, summed, with those that still are.
+        pub pool_wait_ns: u64,
+        /// Out: of these, the longest of one write.
+        pub pool_wait_longest_ns: u64,
     }
 }
 

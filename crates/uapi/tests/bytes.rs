@@ -26,10 +26,10 @@ fn bytes_are_those_of_memory() {
 
 #[test]
 fn every_byte_pattern_survives() {
-    let bytes: [u8; 176] = std::array::from_fn(|at| u8::try_from(at + 50).unwrap());
+    let bytes: [u8; 200] = std::array::from_fn(|at| u8::try_from(at + 50).unwrap());
     let stat = blksnap_uapi::extended::ImageStat::from_bytes(&bytes);
     assert_eq!(stat.to_bytes(), bytes);
-    assert!(stat.error != 0 && stat.pool_limit != 0);
+    assert!(stat.error != 0 && stat.pool_wait_longest_ns != 0);
 }
 
 #[test]

@@ -83,11 +83,12 @@ fn extended_layout() {
     pin!(CbtExtents: 56, 8 {
         size: 0, count: 4, generation: 8, base: 24, offset: 32, next: 40, extents: 48,
     });
-    pin!(ImageStat: 176, 8 {
+    pin!(ImageStat: 200, 8 {
         size: 0, error: 4, image: 8, snapshot: 40, number: 56, copy_reads: 64,
         copy_read_bytes: 72, stores: 80, store_bytes: 88, held: 96, image_reads: 104,
         image_writes: 112, saved_blocks: 120, memory: 128, spec_blocks: 136, spec_used: 144,
-        free_bytes: 152, pool_bytes: 160, pool_limit: 168,
+        free_bytes: 152, pool_bytes: 160, pool_limit: 168, pool_waits: 176, pool_wait_ns: 184,
+        pool_wait_longest_ns: 192,
     });
     pin!(AttachOptions: 8, 4 { size: 0, flags: 4 });
     pin!(Add: 24, 4 { size: 0, flags: 4, id: 8 });

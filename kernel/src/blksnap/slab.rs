@@ -28,6 +28,11 @@ impl<T> Slab<T> {
         self.used
     }
 
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.entries.capacity() * size_of::<Entry<T>>()) as u64
+    }
+
     /// Puts a value in and says its number, or gives it back when there is no memory. May sleep.
     pub(crate) fn insert(&mut self, value: T) -> Result<u32, T> {
         if let Some(id) = self.free {

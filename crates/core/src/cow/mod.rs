@@ -31,7 +31,7 @@ mod saved;
 mod stripes;
 
 pub use engine::{
-    Action, BatchId, CopyId, Engine, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
+    Action, BatchId, Clock, CopyId, Engine, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
 };
 pub use lazy::LazyCell;
 pub use saved::{Saved, SavedPage};

@@ -18,30 +18,28 @@ const PAGE_BLOCKS: u64 = 64 * PAGE_WORDS as u64;
 
 /// The bits of 4096 blocks.
 pub struct SavedPage {
-    /// No words: all bits are set.
     words: Vec<AtomicU64>,
     /// Blocks of the page that were copied ahead and not written yet: their bits are in a page of [`Saved::ahead`].
     ahead: AtomicU32,
 }
 
 impl SavedPage {
-    fn new(words: usize) -> Result<Self, NoMemory> {
+    fn new() -> Result<Self, NoMemory> {
         Ok(Self {
-            words: filled(words, AtomicU64::default)?,
+            words: filled(PAGE_WORDS, AtomicU64::default)?,
             ahead: AtomicU32::new(0),
         })
     }
 
     #[inline]
     fn word(&self, word: usize) -> u64 {
-        match self.words.get(word) {
-            Some(word) => word.load(Ordering::Acquire),
-            None => u64::MAX,
-        }
+        let word = self.words.get(word);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
     }
 }
 
-/// One bit a block: its content at the take is safe, a write may pass. Sparse; a page of bits is made when the first of its blocks is copied.
+/// One bit a block: its content at the take is safe, a write may pass. Sparse; a page of bits is made when the first of its blocks is copied,
+/// and none where all of them are given up.
 ///
 /// Each epoch of a device's snapshots has its own; and each image has one more, for the blocks that it has of its own. `C` is the cell that holds a page, see [`LazyCell`].
 ///
@@ -59,11 +57,13 @@ impl SavedPage {
 /// ahead" is set before that of its block, so that a write that passes finds it.
 pub struct Saved<C> {
     pages: Vec<C>,
+    /// A bit for each page: it was given up as a whole before there was one, and all its bits are set. There will be none.
+    given_up: Vec<AtomicU64>,
     blocks: u64,
     /// All blocks are free to be written, for ever: the snapshot failed or ends.
     released: AtomicBool,
     page_count: AtomicUsize,
-    /// Bits of blocks that were copied ahead.
+    /// Bits of blocks that were copied ahead; no cells where nothing is.
     ahead: Vec<C>,
     stripes: Stripes,
     /// Blocks that were copied ahead and written since, by engine.
@@ -75,7 +75,7 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`]. Allocates two cells per 16 MiB of the device, a MiB per TiB; process context.
+    /// [`NoMemory`]. Allocates two cells per 16 MiB of the device, which are a MiB per TiB, and 8 KiB per TiB; process context.
     pub fn new(blocks: u64) -> Result<Self, NoMemory> {
         Self::striped(blocks, Stripes::ONE)
     }
@@ -86,15 +86,29 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     ///
     /// [`NoMemory`].
     pub fn striped(blocks: u64, stripes: Stripes) -> Result<Self, NoMemory> {
-        let cells = || filled(index(blocks.div_ceil(PAGE_BLOCKS)), C::default);
+        let mut bits = Self::own(blocks)?;
+        bits.ahead = filled(bits.pages.len(), C::default)?;
+        bits.stripes = stripes;
+        bits.used = filled(stripes.engines() as usize, AtomicU64::default)?;
+        Ok(bits)
+    }
+
+    /// For what an image has of its own, where nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`]. Allocates a cell per 16 MiB of the device, half a MiB per TiB, and 8 KiB per TiB; process context.
+    pub fn own(blocks: u64) -> Result<Self, NoMemory> {
+        let pages = index(blocks.div_ceil(PAGE_BLOCKS));
         Ok(Self {
-            pages: cells()?,
+            pages: filled(pages, C::default)?,
+            given_up: filled(pages.div_ceil(64), AtomicU64::default)?,
             blocks,
             released: AtomicBool::new(false),
             page_count: AtomicUsize::new(0),
-            ahead: cells()?,
-            stripes,
-            used: filled(stripes.engines() as usize, AtomicU64::default)?,
+            ahead: Vec::new(),
+            stripes: Stripes::ONE,
+            used: Vec::new(),
         })
     }
 
@@ -105,9 +119,9 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     pub fn covers(&self, range: BlockRange) -> bool {
         let range = range.clip(self.blocks);
         let mut ahead = 0;
-        let all = for_words(range.start, range.end(), |page, word, mask| {
-            let Some(page) = self.page(page) else {
-                return false;
+        let all = for_words(range.start, range.end(), |at, word, mask| {
+            let Some(page) = self.page(at) else {
+                return self.is_given_up(at);
             };
             let set = page.word(word) & mask == mask;
             // Behind the word: whoever sees a block's bit sees that it was copied ahead.
@@ -128,9 +142,11 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     pub fn untouched(&self, range: BlockRange) -> bool {
         let range = range.clip(self.blocks);
         !self.released.load(Ordering::Acquire)
-            && for_words(range.start, range.end(), |page, word, mask| {
-                self.page(page)
-                    .is_none_or(|page| page.word(word) & mask == 0)
+            && for_words(range.start, range.end(), |at, word, mask| {
+                match self.page(at) {
+                    Some(page) => page.word(word) & mask == 0,
+                    None => !self.is_given_up(at),
+                }
             })
     }
 
@@ -142,8 +158,8 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
     /// Bytes of memory allocated.
     pub fn memory_bytes(&self) -> usize {
         let page = size_of::<SavedPage>() + PAGE_WORDS * size_of::<AtomicU64>();
-        let cells = bytes(&self.pages) + bytes(&self.ahead) + bytes(&self.used);
-        cells + self.page_count.load(Ordering::Relaxed) * page
+        let cells = bytes(&self.pages) + bytes(&self.given_up) + bytes(&self.ahead);
+        cells + bytes(&self.used) + self.page_count.load(Ordering::Relaxed) * page
     }
 
     /// How many blocks from `block` on are saved, as far as `max` and this one's group of 64: 0 if it is not.
@@ -169,8 +185,12 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
 
     /// The bits of blocks `64 * word..` that are saved.
     pub(super) fn word(&self, word: u64) -> u64 {
-        let page = self.page(word / (PAGE_BLOCKS / 64));
-        page.map_or(0, |page| page.word(index(word % (PAGE_BLOCKS / 64))))
+        let at = word / (PAGE_BLOCKS / 64);
+        match self.page(at) {
+            Some(page) => page.word(index(word % (PAGE_BLOCKS / 64))),
+            None if self.is_given_up(at) => u64::MAX,
+            None => 0,
+        }
     }
 
     /// The bits of blocks `64 * word..` that were copied ahead and not written since.
@@ -240,14 +260,13 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
                 start: at,
                 count: last.min(range.end()) - at,
             };
-            let cell = self.pages.get(index(page));
             let whole = part.start == first && part.end() == last;
-            match cell.filter(|cell| whole && cell.get().is_none()) {
-                Some(cell) => cell.set(SavedPage::new(0)?).map_err(|_| NoMemory)?,
-                None => {
-                    self.prepare(part)?;
-                    self.set(part);
-                }
+            if whole && self.page(page).is_none() {
+                let word = self.given_up.get(index(page / 64));
+                word.map(|word| word.fetch_or(1 << (page % 64), Ordering::Release));
+            } else {
+                self.prepare(part)?;
+                self.set(part);
             }
             at = part.end();
         }
@@ -261,8 +280,8 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
             let Some(cell) = cells.get(index(page)) else {
                 continue;
             };
-            if cell.get().is_none() {
-                let set = cell.set(SavedPage::new(PAGE_WORDS)?);
+            if cell.get().is_none() && !self.is_given_up(page) {
+                let set = cell.set(SavedPage::new()?);
                 // Another engine's, where a page has stripes of several, will do.
                 if set.is_err() && cell.get().is_none() {
                     return Err(NoMemory);
@@ -292,6 +311,13 @@ impl<C: LazyCell<SavedPage>> Saved<C> {
             }
             true
         });
+    }
+
+    /// Whether all bits of a page that is not there are set. A page that is there is to be looked at first.
+    #[inline]
+    fn is_given_up(&self, page: u64) -> bool {
+        let word = self.given_up.get(index(page / 64));
+        word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 == 1)
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 //!
 //! A block's content is a number. A plain copy of the disk at each take is the oracle of that snapshot's image; it takes image writes as well.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -12,6 +13,11 @@ use blksnap_core::cow::{
 use blksnap_core::BlockRange;
 
 pub(crate) type Bits = Saved<OnceLock<SavedPage>>;
+
+thread_local! {
+    /// The time. It passes when the engine wants nothing done.
+    static NOW: Cell<u64> = const { Cell::new(0) };
+}
 
 /// An I/O under way. The data moves when it completes: the latest possible instant, and any order is possible.
 enum Io {
@@ -51,6 +57,9 @@ pub(crate) struct Machine {
     demanded: Vec<bool>,
     needed: u64,
     copied: u64,
+    /// For how long writes were held, and of this for how long they had blocks on the origin alone.
+    held_for: u64,
+    starved_for: u64,
     failed: bool,
 }
 
@@ -58,7 +67,7 @@ impl Machine {
     /// With one snapshot taken.
     pub(crate) fn new(blocks: u64, limits: Limits) -> Self {
         let mut machine = Self {
-            engine: Engine::new(blocks, limits).unwrap(),
+            engine: Engine::new(blocks, limits, || NOW.get()).unwrap(),
             blocks,
             limits,
             disk: (0..blocks).map(|block| 1_000_000 + block).collect(),
@@ -72,6 +81,8 @@ impl Machine {
             demanded: Vec::new(),
             needed: 0,
             copied: 0,
+            held_for: 0,
+            starved_for: 0,
             failed: false,
         };
         machine.take();
@@ -84,8 +95,8 @@ impl Machine {
 
     /// Another snapshot, unless something is in the way.
     pub(crate) fn take(&mut self) {
-        let bits = || Bits::new(self.blocks).unwrap();
-        let (saved, own) = (bits(), bits());
+        let saved = Bits::new(self.blocks).unwrap();
+        let own = Bits::own(self.blocks).unwrap();
         self.engine.prepare().unwrap();
         let drained = !self.io.iter().any(|io| matches!(io, Io::Write(..)));
         if self.failed || !drained || !self.engine.quiet() {
@@ -215,9 +226,26 @@ impl Machine {
         assert!(!self.engine.lingers());
     }
 
+    /// All copies that are planned were asked for: who needs others waits for room.
+    fn pass_time(&mut self) {
+        NOW.set(NOW.get() + 1);
+        let copies = self.pages.keys().map(|copy| self.engine.copy_range(*copy));
+        let copies: Vec<_> = copies.flatten().collect();
+        let copied = |block| copies.iter().any(|copy| copy.blocks().contains(&block));
+        let waits = |range: &&BlockRange| {
+            let mut blocks = range.start..range.end();
+            blocks.any(|start| {
+                !self.saved().covers(BlockRange { start, count: 1 }) && !copied(start as usize)
+            })
+        };
+        self.starved_for += self.held.values().filter(waits).count() as u64;
+        self.held_for += self.held.len() as u64;
+    }
+
     /// Takes one action. False if there is none.
     pub(crate) fn act(&mut self) -> bool {
         let Some(action) = self.engine.next_action() else {
+            self.pass_time();
             return false;
         };
         match action {
@@ -366,6 +394,15 @@ impl Machine {
             4 * copied <= 5 * needed + 256,
             "{copied} copied, {needed} needed"
         );
+        // A write whose blocks were copied for others may not have been told yet.
+        let stats = self.engine.stats();
+        let waited = self.starved_for..=self.held_for;
+        assert!(
+            waited.contains(&stats.pool_wait_ns),
+            "{stats:?}: {waited:?}"
+        );
+        assert!(stats.pool_waits <= stats.held && stats.pool_wait_longest_ns <= stats.pool_wait_ns);
+        assert!(stats.pool_wait_ns <= stats.pool_waits * stats.pool_wait_longest_ns);
     }
 
     /// Everything ends: nothing stays held, nothing leaks.

@@ -212,7 +212,7 @@ impl World {
                 let id = self.number() as ChainId;
                 let limits = self.config.limits_of_one();
                 let engines = call(&mut self.no_memory, || {
-                    let engines = (0..stripes.engines()).map(|_| Engine::new(blocks, limits));
+                    let engines = (0..stripes.engines()).map(|_| Engine::new(blocks, limits, || 0));
                     engines.collect::<Result<_, _>>()
                 })?;
                 self.chains.push(Chain::new(id, device, stripes, engines));
@@ -221,10 +221,9 @@ impl World {
         };
         let chain = &mut self.chains[at];
         let (fresh, own) = call(&mut self.no_memory, || {
-            let bits = || Bits::striped(blocks, stripes);
             let mut shards = chain.shards.iter_mut();
             shards.try_for_each(|shard| shard.engine.prepare())?;
-            Ok((bits()?, bits()?))
+            Ok((Bits::striped(blocks, stripes)?, Bits::own(blocks)?))
         })?;
         chain.fresh = Some(fresh);
         let (chain, oracle) = (chain.id, Oracle::default());

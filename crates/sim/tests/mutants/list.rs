@@ -163,11 +163,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a held write is forgotten when its turn is over",
-        &[(
-            PLAN,
-            "self.held.unstarve(id);\n                    self.held.starve(id);",
-            "self.held.unstarve(id);",
-        )],
+        &[(PLAN, "self.held.starve_last(id)", "self.held.unstarve(id)")],
     ),
     mutant(
         "the pool has no bound",
@@ -686,6 +682,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "page.word(word) & mask == 0",
             "page.word(word) & mask != mask",
         )],
+    ),
+    mutant(
+        "a page that was given up is untouched",
+        &[(SAVED, "None => !self.is_given_up(at),", "None => true,")],
+    ),
+    mutant(
+        "a page that was given up is made anew, with no bit set",
+        &[(SAVED, " && !self.is_given_up(page) {", " {")],
+    ),
+    mutant(
+        "what was given up is copied all the same",
+        &[(SAVED, "None if self.is_given_up(at) => u64::MAX,\n", "")],
     ),
     mutant(
         "a failed store counts as a good one",

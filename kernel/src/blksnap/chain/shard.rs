@@ -12,6 +12,7 @@ use kern::bdev::Open;
 use kern::bio::Bio;
 use kern::errno::{Errno, Result};
 use kern::io::Pool;
+use kern::misc::monotonic_ns;
 use kern::page::Page;
 use kern::sync::{Class, Mutex, Wait};
 use kern::worker::{Queue, Worker};
@@ -131,7 +132,7 @@ impl Shard {
     /// Sleeps; takes its memory here, so that copying needs none.
     pub(super) fn new(common: &Arc<Common>, which: usize, limits: Limits, origin: &Arc<Open>) -> Result<Arc<Shard>> {
         let state = State {
-            engine: Engine::new(common.sectors.div_ceil(BLOCK_SECTORS), limits).map_err(|_| Errno::ENOMEM)?,
+            engine: Engine::new(common.sectors.div_ceil(BLOCK_SECTORS), limits, monotonic_ns).map_err(|_| Errno::ENOMEM)?,
             newest: None,
             live: Vec::new(),
             origin: Some(origin.clone()),

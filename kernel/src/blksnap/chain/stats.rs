@@ -2,9 +2,12 @@
 
 //! Figures of a chain.
 
+use alloc::vec::Vec;
+
 use blksnap_core::cow::Stats;
 use kern::page::PAGE_SIZE;
 
+use super::shard::State;
 use super::Chain;
 
 /// What it has cost so far.
@@ -14,6 +17,21 @@ pub(crate) struct Figures {
     pub(crate) memory: u64,
 }
 
+impl State {
+    /// Bytes of kernel memory behind the lock.
+    fn bytes(&self) -> u64 {
+        let pages = self.fresh.len() as u64 * u64::from(PAGE_SIZE);
+        let rows = capacity(&self.fresh) + capacity(&self.unread) + capacity(&self.waiting) + capacity(&self.storing) + capacity(&self.live);
+        let engine = self.engine.memory_bytes() as u64;
+        self.frames.bytes() + pages + self.slots.bytes() + self.tokens.bytes() + rows + engine
+    }
+}
+
+/// Bytes that a vector has allocated.
+fn capacity<T>(of: &Vec<T>) -> u64 {
+    (of.capacity() * size_of::<T>()) as u64
+}
+
 impl Chain {
     /// Figures now. Sleeps for locks.
     pub(crate) fn figures(&self) -> Figures {
@@ -21,10 +39,7 @@ impl Chain {
         for shard in self.shards() {
             shard.with(|state| {
                 sum.engine += state.engine.stats();
-                sum.memory += state.frames.bytes()
-                    + state.fresh.len() as u64 * u64::from(PAGE_SIZE)
-                    + state.slots.bytes()
-                    + state.engine.memory_bytes() as u64;
+                sum.memory += state.bytes();
             });
         }
         let newest = self.first.with(|state| state.newest.as_ref().map_or(0, |layer| layer.saved.memory_bytes()));

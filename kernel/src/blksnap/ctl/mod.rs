@@ -152,6 +152,9 @@ fn image_stat(device: &Device, asked: ImageStat) -> Result<ImageStat> {
             stat.free_bytes = image.free_bytes();
             stat.pool_bytes = u64::from(engine.pool_used) * 4096;
             stat.pool_limit = u64::from(engine.pool_limit) * 4096;
+            stat.pool_waits = engine.pool_waits;
+            stat.pool_wait_ns = engine.pool_wait_ns;
+            stat.pool_wait_longest_ns = engine.pool_wait_longest_ns;
         }
         stat
     })

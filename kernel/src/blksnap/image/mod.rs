@@ -97,7 +97,7 @@ impl Image {
             layer: layer.clone(),
             asks,
             epoch: AtomicU32::new(0),
-            own: Saved::striped(chain.blocks(), chain.stripes()).map_err(|_| Errno::ENOMEM)?,
+            own: Saved::own(chain.blocks()).map_err(|_| Errno::ENOMEM)?,
             stores: RcuArc::empty(),
             state: Mutex::new(Class::Image, State { requests: Slab::new(), stalled: Vec::new(), backlog: BioList::new() })?,
             granted: Mutex::new(Class::Jobs, Vec::new())?,

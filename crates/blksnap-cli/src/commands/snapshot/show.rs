@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Snapshots as JSON and as text.
 
+use std::time::Duration;
+
 use blksnap::{Blksnap, Image, Member, Result, SnapshotId, SnapshotInfo, State};
 use serde_json::{Value, json};
 
@@ -71,7 +73,7 @@ fn value(info: &SnapshotInfo) -> Value {
         "state": info.state.as_str(),
         "error": info.failure().map(|failure| failure.chain()),
         "devices": info.devices,
-        "gate_ns": u64::try_from(info.gate.as_nanos()).unwrap_or(u64::MAX),
+        "gate_ns": nanoseconds(info.gate),
         "taken": info.taken.map(|taken| humantime::format_rfc3339_millis(taken).to_string()),
         "store_capacity_bytes": info.store_capacity,
         "store_used_bytes": info.store_used,
@@ -80,6 +82,10 @@ fn value(info: &SnapshotInfo) -> Value {
         "policy": info.policy.as_str(),
         "memory_bytes": info.memory_bytes,
     })
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn image_value((member, image): &Part) -> Value {
@@ -105,6 +111,9 @@ fn image_value((member, image): &Part) -> Value {
         "free_bytes": image.free_bytes,
         "pool_bytes": image.pool_bytes,
         "pool_limit_bytes": image.pool_limit,
+        "pool_waits": image.pool_waits,
+        "pool_wait_ns": nanoseconds(image.pool_wait),
+        "pool_wait_longest_ns": nanoseconds(image.pool_wait_longest),
         "memory_bytes": image.memory_bytes,
     })
 }
@@ -163,12 +172,23 @@ fn detail(info: &SnapshotInfo, parts: &[Part]) -> String {
     let pool: u64 = images().map(|image| image.pool_bytes).sum();
     let limit: u64 = images().map(|image| image.pool_limit).sum();
     text += &format!(
-        "memory    {}, of it copies {} of {}; at that bound: {}\n\n",
+        "memory    {}, of it copies {} of {}; at that bound: {}\n",
         size(info.memory_bytes),
         size(pool),
         size(limit),
         info.policy.as_str()
     );
+    let waits: u64 = images().map(|image| image.pool_waits).sum();
+    if waits > 0 {
+        let wait = images().map(|image| image.pool_wait).sum();
+        let longest = images().map(|image| image.pool_wait_longest).max();
+        text += &format!(
+            "waited    {waits} writes at that bound, {} all together, the longest {}\n",
+            time(wait),
+            time(longest.unwrap_or_default())
+        );
+    }
+    text.push('\n');
     let rows: Vec<_> = parts
         .iter()
         .map(|(member, image)| match image {

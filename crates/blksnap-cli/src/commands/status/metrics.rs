@@ -23,7 +23,7 @@ type Family = (&'static str, &'static str, &'static str);
 type OfSnapshot = (Family, fn(&SnapshotInfo) -> Option<f64>);
 
 /// A family, and its value of an image.
-type OfImage = (Family, fn(&Image) -> u64);
+type OfImage = (Family, fn(&Image) -> f64);
 
 const SNAPSHOTS: [OfSnapshot; 9] = [
     (
@@ -99,18 +99,18 @@ const SNAPSHOTS: [OfSnapshot; 9] = [
     ),
 ];
 
-const IMAGES: [OfImage; 13] = [
+const IMAGES: [OfImage; 16] = [
     (
         (
             "blksnap_image_copies",
             "counter",
             "Reads of the original for copies.",
         ),
-        |i| i.copy_reads,
+        |i| i.copy_reads as f64,
     ),
     (
         ("blksnap_image_copied_bytes", "counter", "Bytes they read."),
-        |i| i.copy_read_bytes,
+        |i| i.copy_read_bytes as f64,
     ),
     (
         (
@@ -118,11 +118,11 @@ const IMAGES: [OfImage; 13] = [
             "counter",
             "Writes to the difference storage.",
         ),
-        |i| i.stores,
+        |i| i.stores as f64,
     ),
     (
         ("blksnap_image_stored_bytes", "counter", "Bytes they wrote."),
-        |i| i.store_bytes,
+        |i| i.store_bytes as f64,
     ),
     (
         (
@@ -130,19 +130,19 @@ const IMAGES: [OfImage; 13] = [
             "counter",
             "Writes to the device that were held for a copy.",
         ),
-        |i| i.held,
+        |i| i.held as f64,
     ),
     (
         ("blksnap_image_reads", "counter", "Reads of the image."),
-        |i| i.image_reads,
+        |i| i.image_reads as f64,
     ),
     (
         ("blksnap_image_writes", "counter", "Writes to the image."),
-        |i| i.image_writes,
+        |i| i.image_writes as f64,
     ),
     (
         ("blksnap_image_saved_blocks", "gauge", "Blocks saved."),
-        |i| i.saved_blocks,
+        |i| i.saved_blocks as f64,
     ),
     (
         (
@@ -150,7 +150,7 @@ const IMAGES: [OfImage; 13] = [
             "counter",
             "Blocks copied as neighbours of written ones.",
         ),
-        |i| i.spec_blocks,
+        |i| i.spec_blocks as f64,
     ),
     (
         (
@@ -158,7 +158,7 @@ const IMAGES: [OfImage; 13] = [
             "gauge",
             "Bytes free at the take, which are not saved.",
         ),
-        |i| i.free_bytes,
+        |i| i.free_bytes as f64,
     ),
     (
         (
@@ -166,7 +166,7 @@ const IMAGES: [OfImage; 13] = [
             "gauge",
             "Copies in memory, not stored yet.",
         ),
-        |i| i.pool_bytes,
+        |i| i.pool_bytes as f64,
     ),
     (
         (
@@ -174,7 +174,31 @@ const IMAGES: [OfImage; 13] = [
             "gauge",
             "The bound of these.",
         ),
-        |i| i.pool_limit,
+        |i| i.pool_limit as f64,
+    ),
+    (
+        (
+            "blksnap_image_pool_waits",
+            "counter",
+            "Writes that were held at that bound.",
+        ),
+        |i| i.pool_waits as f64,
+    ),
+    (
+        (
+            "blksnap_image_pool_wait_seconds",
+            "counter",
+            "For how long they were, all together.",
+        ),
+        |i| i.pool_wait.as_secs_f64(),
+    ),
+    (
+        (
+            "blksnap_image_pool_wait_longest_seconds",
+            "gauge",
+            "For how long the one that was held longest was.",
+        ),
+        |i| i.pool_wait_longest.as_secs_f64(),
     ),
     (
         (
@@ -182,7 +206,7 @@ const IMAGES: [OfImage; 13] = [
             "gauge",
             "Kernel memory it holds.",
         ),
-        |i| i.memory_bytes,
+        |i| i.memory_bytes as f64,
     ),
 ];
 
@@ -216,7 +240,7 @@ pub(super) fn text(sample: &Sample) -> String {
                 let device = member.shown().display().to_string();
                 let labels = [("snapshot", &*id), ("device", &*device)];
                 if let Some(image) = image {
-                    text.value(&sample_name(family), &labels, of(image) as f64);
+                    text.value(&sample_name(family), &labels, of(image));
                 }
             }
         }

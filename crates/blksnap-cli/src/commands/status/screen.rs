@@ -9,7 +9,7 @@ use rustix::termios::tcgetwinsize;
 
 use super::sample::{Held, Sample};
 use crate::commands::snapshot::show::full_in;
-use crate::output::{Output, size, table};
+use crate::output::{Output, size, table, time};
 
 /// Another screen, no cursor; and back.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -143,6 +143,7 @@ fn snapshot(held: &Held, now: &Sample, before: Option<&Sample>) -> String {
                 count(|image| image.held),
                 count(|image| image.image_reads),
                 format!("{} of {}", size(image.pool_bytes), size(image.pool_limit)),
+                waited(image),
             ]
         })
         .collect();
@@ -155,11 +156,20 @@ fn snapshot(held: &Held, now: &Sample, before: Option<&Sample>) -> String {
         ">HELD",
         ">IMAGE READS",
         ">NOT STORED YET",
+        ">WAITED AT THAT BOUND",
     ];
     for line in table(&titles, &rows).lines() {
         text += &format!("  {line}\n");
     }
     text
+}
+
+/// How many writes waited for room in the memory for copies, and for how long all together.
+fn waited(image: &Image) -> String {
+    match image.pool_waits {
+        0 => "-".to_owned(),
+        writes => format!("{writes} for {}", time(image.pool_wait)),
+    }
 }
 
 /// `[#####…………] 24 %  1.2 GiB of 5 GiB`

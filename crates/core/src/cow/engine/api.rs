@@ -6,6 +6,9 @@ use core::fmt;
 use crate::cow::map::MAX_RUN;
 use crate::{BlockRange, NoMemory};
 
+/// Nanoseconds of a clock that does not go back. Any context.
+pub type Clock = fn() -> u64;
+
 /// The caller's name for a held write.
 pub type Token = u64;
 
@@ -210,6 +213,12 @@ pub struct Stats {
     pub pool_used: u32,
     /// Blocks of the pool: [`Limits::pool_blocks`].
     pub pool_limit: u32,
+    /// Writes that found no room in the pool, and waited for it.
+    pub pool_waits: u64,
+    /// Nanoseconds for which they did, summed, with those that still do.
+    pub pool_wait_ns: u64,
+    /// Of these, the longest of one write.
+    pub pool_wait_longest_ns: u64,
     /// Blocks copied ahead of a write.
     pub spec_blocks: u64,
     /// Those of them that were written later. Looked at when copies are planned: lags behind.
@@ -231,6 +240,9 @@ impl core::ops::AddAssign for Stats {
             held_now,
             pool_used,
             pool_limit,
+            pool_waits,
+            pool_wait_ns,
+            pool_wait_longest_ns,
             spec_blocks,
             spec_used,
         } = other;
@@ -245,6 +257,9 @@ impl core::ops::AddAssign for Stats {
         self.held_now += held_now;
         self.pool_used += pool_used;
         self.pool_limit += pool_limit;
+        self.pool_waits += pool_waits;
+        self.pool_wait_ns += pool_wait_ns;
+        self.pool_wait_longest_ns = self.pool_wait_longest_ns.max(pool_wait_longest_ns);
         self.spec_blocks += spec_blocks;
         self.spec_used += spec_used;
     }

@@ -4,7 +4,8 @@
 use alloc::vec::Vec;
 
 use super::queue::{Linked, Links, Queue, UNLINKED};
-use super::Token;
+use super::waits::Waits;
+use super::{Clock, Token};
 use crate::fallible::{bytes, push};
 use crate::{BlockRange, NoMemory};
 
@@ -28,6 +29,8 @@ pub(super) struct Held {
     pub(super) planned: u64,
     pub(super) waiting: bool,
     pub(super) starved: bool,
+    /// When it began to wait for room, if it had to.
+    since: Option<u64>,
     live: bool,
     /// Link 0: queue of the copy waited for, of released or of free entries. Link 1: next starved.
     links: Links,
@@ -53,18 +56,20 @@ pub(super) struct HeldWrites {
     /// First and last starved, [`u32::MAX`] for none.
     starved: (u32, u32),
     live: u32,
+    waits: Waits,
 }
 
 const NONE: u32 = u32::MAX;
 
 impl HeldWrites {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(clock: Clock) -> Self {
         Self {
             slab: Vec::new(),
             free: Queue::new(),
             released: Queue::new(),
             starved: (NONE, NONE),
             live: 0,
+            waits: Waits::new(clock),
         }
     }
 
@@ -77,6 +82,7 @@ impl HeldWrites {
             planned: range.start,
             waiting: false,
             starved: false,
+            since: None,
             live: true,
             links: UNLINKED,
             before: NONE,
@@ -131,6 +137,7 @@ impl HeldWrites {
         self.starved = (NONE, NONE);
         for id in (0..).take(self.slab.len()) {
             if self.slab[id as usize].live {
+                self.end_wait(id);
                 self.released.push(&mut self.slab, id);
             }
         }
@@ -158,8 +165,31 @@ impl HeldWrites {
         (held.before, held.links[1], held.starved) = (before, NONE, true);
     }
 
-    /// Takes a write out of the starved ones, if it is one.
+    /// There is no room for a starved write: it waits.
+    pub(super) fn wait(&mut self, id: u32) {
+        let now = self.waits.begin();
+        self.get(id).since = Some(now);
+    }
+
+    fn end_wait(&mut self, id: u32) {
+        if let Some(since) = self.get(id).since.take() {
+            self.waits.end(since);
+        }
+    }
+
+    /// Takes a write out of the starved ones, if it is one; it does not wait any more.
     pub(super) fn unstarve(&mut self, id: u32) {
+        self.unlink(id);
+        self.end_wait(id);
+    }
+
+    /// The turn of a starved write is over: it is the last of them.
+    pub(super) fn starve_last(&mut self, id: u32) {
+        self.unlink(id);
+        self.starve(id);
+    }
+
+    fn unlink(&mut self, id: u32) {
         let held = self.get(id);
         if core::mem::take(&mut held.starved) {
             let (before, after) = (held.before, held.links[1]);
@@ -176,6 +206,14 @@ impl HeldWrites {
 
     pub(super) fn count(&self) -> u32 {
         self.live
+    }
+
+    /// The waits for room so far, with those that go on.
+    pub(super) fn waits(&self) -> Waits {
+        let next = |id: &u32| Some(self.slab[*id as usize].links[1]).filter(|id| *id != NONE);
+        let starved = core::iter::successors(self.most_starved(), next);
+        self.waits
+            .with(starved.filter_map(|id| self.slab[id as usize].since))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -32,11 +32,14 @@ mod held;
 mod images;
 mod plan;
 mod queue;
+mod waits;
 
 use alloc::vec::Vec;
 
 use ahead::Ahead;
-pub use api::{Action, BatchId, CopyId, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token};
+pub use api::{
+    Action, BatchId, Clock, CopyId, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
+};
 use chain::Level;
 use copies::Copies;
 use held::HeldWrites;
@@ -93,12 +96,12 @@ pub struct Engine {
 
 impl Engine {
     /// For a device of `blocks` blocks, with no epoch: [`Engine::prepare`] and [`Engine::take`] make the first. Bounds outside of their range are
-    /// moved into it.
+    /// moved into it. `clock` is asked when a write begins or ends to wait for room in the pool, and by [`Engine::stats`] while one does.
     ///
     /// # Errors
     ///
     /// [`NoMemory`]. Allocates 40 bytes for each block of the pool.
-    pub fn new(blocks: u64, limits: Limits) -> Result<Self, NoMemory> {
+    pub fn new(blocks: u64, limits: Limits, clock: Clock) -> Result<Self, NoMemory> {
         let limits = limits.checked();
         Ok(Self {
             blocks,
@@ -107,7 +110,7 @@ impl Engine {
             below: Vec::new(),
             fresh: None,
             takes: 0,
-            held: HeldWrites::new(),
+            held: HeldWrites::new(clock),
             copies: Copies::new(limits.pool_blocks)?,
             ahead: Ahead::default(),
             images: ImageWrites::default(),
@@ -191,9 +194,13 @@ impl Engine {
         self.failed
     }
 
-    /// Counters.
+    /// Counters. Takes a step for each write that waits for room.
     pub fn stats(&self) -> Stats {
+        let waits = self.held.waits();
         Stats {
+            pool_waits: waits.count,
+            pool_wait_ns: waits.total,
+            pool_wait_longest_ns: waits.longest,
             held_now: self.held.count(),
             pool_used: self.pool_used,
             pool_limit: self.limits.pool_blocks,

@@ -34,8 +34,11 @@ impl Engine {
         if served != Served::Whole {
             self.held.starve(id);
             self.plan(saved)?;
-            if self.held.get(id).starved && self.limits.policy == Policy::GiveUp {
-                return Err(Lost::Pool);
+            if self.held.get(id).starved {
+                if self.limits.policy == Policy::GiveUp {
+                    return Err(Lost::Pool);
+                }
+                self.held.wait(id);
             }
         }
         Ok(())
@@ -46,10 +49,7 @@ impl Engine {
         while let Some(id) = self.held.most_starved() {
             match self.serve(saved, id)? {
                 Served::Whole => self.held.unstarve(id),
-                Served::Turn => {
-                    self.held.unstarve(id);
-                    self.held.starve(id);
-                }
+                Served::Turn => self.held.starve_last(id),
                 Served::Stuck => break,
             }
         }

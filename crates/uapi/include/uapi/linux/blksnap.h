@@ -508,6 +508,12 @@ struct blksnap_image_stat {
 	__u64 pool_bytes;
 	/* Out: the bound of these. */
 	__u64 pool_limit;
+	/* Out: writes that found no room below that bound, and were held until there was. */
+	__u64 pool_waits;
+	/* Out: nanoseconds for which they were, summed, with those that still are. */
+	__u64 pool_wait_ns;
+	/* Out: of these, the longest of one write. */
+	__u64 pool_wait_longest_ns;
 };
 
 /* What struct blkfilter_attach.opt may point to; with optlen 0 there are no options. */
