@@ -21,7 +21,8 @@ impl State {
     /// Bytes of kernel memory behind the lock.
     fn bytes(&self) -> u64 {
         let pages = self.fresh.len() as u64 * u64::from(PAGE_SIZE);
-        let rows = capacity(&self.fresh) + capacity(&self.unread) + capacity(&self.waiting) + capacity(&self.storing) + capacity(&self.live);
+        let rows = capacity(&self.fresh) + capacity(&self.unread) + capacity(&self.waiting);
+        let rows = rows + capacity(&self.storing) + capacity(&self.live);
         let engine = self.engine.memory_bytes() as u64;
         self.frames.bytes() + pages + self.slots.bytes() + self.tokens.bytes() + rows + engine
     }
