@@ -55,6 +55,40 @@ t_fault_origin_slow() { # long
     stamp prove "$frail:$W/1.journal:$W/2.journal" --foreign
 }
 
+# Writes are on their way for long when the gate closes.
+t_fault_origin_slow_at_the_take() { # long
+    local frail && frail=$(frail frail $A)
+    blkdiscard -z "$frail"
+    turn frail "0 32768 delay $A 0 0 $A 0 20"
+    snapc attach "$frail"
+    load "$frail" $W/1.journal --pause 100 --jobs 4
+    more_writes $W/1.journal 20
+    snapshot $STORE -- "$frail"
+    more_writes $W/1.journal 20
+    stop_loads
+    note "$(snapc stat "$ID" | grep gate_ns)"
+    turn frail "0 32768 linear $A 0"
+    stamp prove "${IMAGE[0]}:$W/1.journal" --after "$BEFORE" --before "$AFTER"
+    destroy
+    stamp prove "$frail:$W/1.journal" --foreign
+}
+
+# What was copied is in memory, and its storage stands still, when the device fails: it is stored all the same, and read from there.
+t_fault_origin_fails_under_the_store() { # long
+    local frail store && frail=$(frail frail $A) store=$(frail store $B)
+    begin "$frail"
+    snapshot "$store" -- "$frail"
+    dmsetup suspend store --nolockfs
+    dd if=/dev/urandom of="$frail" bs=64k count=16 oflag=direct conv=notrunc status=none
+    turn frail "0 32768 error"
+    [ "$(counter "$frail" pool_bytes)" = $((1 << 20)) ] || fail "$(counter "$frail" pool_bytes) bytes are not stored yet"
+    dmsetup resume store
+    within 5 eval '[ "$(counter "$frail" pool_bytes)" = 0 ]'
+    judged "${IMAGE[0]}"
+    same "$RIGHT $EIO" "256 3840" "blocks of the image that are right, and that cannot be read"
+    destroy
+}
+
 t_fault_origin_stuck_at_the_take() { # long 7.3
     local frail pid id && frail=$(frail frail $A)
     snapc attach "$frail"

@@ -133,6 +133,18 @@ t_fault_store_device_full() { # long
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
 
+# What is written to an image has no room: that write fails, and nothing else.
+t_fault_store_full_under_an_image_write() { # long
+    begin $A
+    snapshot memory $((1 << 20)) -- $A
+    dd if=/dev/urandom of="${IMAGE[0]}" bs=64k count=32 oflag=direct conv=notrunc status=none 2>$W/error && fail "2 MiB are in a storage of one"
+    grep -q 'No space left' $W/error || fail "the error: $(<$W/error)"
+    same "$(snapc info $A | cut -d" " -f1)" 0 "the snapshot's error"
+    cmp -i $((2 << 20)) "${IMAGE[0]}" $W/copy
+    cmp $A $W/copy
+    destroy
+}
+
 t_fault_store_vanishes() {
     scsi_disk 32
     begin $A
