@@ -161,6 +161,15 @@ static bool bsk_frozen(struct request_queue *q)
 	return READ_ONCE(q->mq_freeze_depth) || waitqueue_active(&q->mq_freeze_wq);
 }
 
+/*
+ * The disk behind an NVMe multipath disk's path is being removed: its queue stays frozen for ever. Who sleeps there is woken, and his bio ends with an
+ * error without a request, so that no other path gets it; a request under way there ends, or its bios come back to the multipath disk, and by the hook.
+ */
+static bool bsk_path_leaves(struct request_queue *q)
+{
+	return q->disk && (q->disk->flags & GENHD_FL_HIDDEN) && test_bit(GD_DEAD, &q->disk->state);
+}
+
 /* Waits until what came to a queue before has ended, also who sleeps at it because somebody else has frozen it. Sleeps. */
 static bool bsk_queue_settle(struct request_queue *q, unsigned long end)
 {
@@ -168,7 +177,7 @@ static bool bsk_queue_settle(struct request_queue *q, unsigned long end)
 	bool done;
 
 	if (bsk_frozen(q)) {
-		while (bsk_frozen(q)) {
+		while (bsk_frozen(q) && !bsk_path_leaves(q)) {
 			if (time_after(jiffies, end))
 				return false;
 			msleep(1);

@@ -106,3 +106,41 @@ t_attach_multipath_waits_for_its_paths() { # long
     trap - EXIT
     dmsetup remove --retry slow
 }
+
+# A path is being removed, and its queue stays frozen: an attach waits for the write that is under way there, and for nothing else. Until the change of
+# the scheduler has ended, which waits for that write, the removal does not get on.
+t_attach_multipath_while_a_path_leaves() { # long 6.12
+    local i path= controller first scheduler removal pid
+    dmsetup create slow --table "0 65536 linear $(node $A) 0"
+    multipath /dev/mapper/slow 2
+    udevadm settle
+    dmsetup suspend --nolockfs --noflush slow
+    dd if=/dev/zero of="$DISK" bs=4k count=1 oflag=direct conv=notrunc status=none &
+    first=$!
+    within 3 eval 'for path in "${PATHS[@]}"; do [ "$(tr -s " " <$path/inflight)" = " 0 0" ] || break; done; [ "$(tr -s " " <$path/inflight)" != " 0 0" ]'
+    controller=${path##*/}
+    # nvmeScCnN is a path by way of the controller nvmeC.
+    controller=${controller#nvme*c}
+    controller=/sys/class/nvme/nvme${controller%n*}
+    sh -c "echo mq-deadline >$path/queue/scheduler" &
+    scheduler=$!
+    within 3 grep -q freeze_queue_wait /proc/$scheduler/stack
+    sh -c "echo 1 >$controller/delete_controller" &
+    removal=$!
+    within 5 grep -q del_gendisk /proc/$removal/stack
+    snapc attach "$DISK" &
+    pid=$!
+    within 5 grep -q bsk_queue_settle /proc/$pid/stack
+    kill -0 $first || fail "the write has ended, and its disk stands still"
+    kill -0 $pid || fail "attached before the write has ended"
+    dmsetup resume slow
+    wait $pid || fail "not attached"
+    wait $first $scheduler $removal
+    snapshot memory -- "$DISK"
+    more "$DISK" 1 0.2
+    destroy
+    snapc detach "$DISK"
+    multipath_off
+    trap - EXIT
+    dmsetup remove --retry slow
+}
