@@ -69,10 +69,14 @@ struct bsk_worker *bsk_worker_new(u32 kind, void (*run)(void *ctx))
 
 	if (!w)
 		return NULL;
-	INIT_WORK(&w->work, bsk_worker_run);
+	/* Lockdep tells works apart by the place that makes them: a storage's growth is stopped by work of the same queue. */
+	if (kind == 3)
+		INIT_WORK(&w->work, bsk_worker_run);
+	else
+		INIT_WORK(&w->work, bsk_worker_run);
 	INIT_DELAYED_WORK(&w->later, bsk_worker_later);
 	init_llist_head(&w->done);
-	w->wq = bsk_wq[kind % 3];
+	w->wq = bsk_wq[kind < 3 ? kind : 1];
 	w->run = run;
 	return w;
 }

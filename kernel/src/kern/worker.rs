@@ -50,6 +50,9 @@ pub enum Queue {
     Slow = 1,
     /// A take's, which nobody waits for to get memory: may flush other work queues.
     Take = 2,
+    /// A storage's growth, beside what is slow: work of that queue may drop the storage, and then waits for its growth, which never waits
+    /// for that work.
+    Growth = 3,
 }
 
 /// The two lists for bios of others.

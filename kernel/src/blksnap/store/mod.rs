@@ -116,7 +116,7 @@ impl Store {
     fn of(backend: Backend, space: StoreSpace, limited: bool) -> Result<Arc<Store>> {
         let inner = kern::alloc::try_arc(Inner {
             space: SpinLock::new(Class::Store, space)?,
-            grower: Worker::new(Queue::Slow)?,
+            grower: Worker::new(Queue::Growth)?,
             growing: AtomicBool::new(false),
             grown: Wait::new()?,
             limited,
