@@ -14,60 +14,80 @@ disks=()
 for disk in a b c d; do disks+=("$(readlink -f /dev/disk/by-id/virtio-$disk)"); done
 export A=${disks[0]} B=${disks[1]} C=${disks[2]} D=${disks[3]}
 
-# The test's programs; true when all have ended.
+# again COMMAND…: until it succeeds; after ten seconds it says why not. udev looks at what a writer has closed, and what it looks at is in use.
+again() {
+    local i
+    for ((i = 0; i < 200 * ${SLOWER:-1}; i++)); do
+        "$@" >/dev/null 2>/tmp/again && return
+        sleep 0.05
+    done
+    echo "after it: $*: $(head -n 1 /tmp/again)"
+}
+
+# The test's programs; true when all have ended, and have closed what they had open: that is later than they are in no list any more.
 end_programs() {
-    local i left
+    local i populated left
     echo 1 >$group/cgroup.kill
-    for ((i = 0; i < 500; i++)); do
-        read -r left <$group/cgroup.procs || return 0
+    for ((i = 0; i < 500 * ${SLOWER:-1}; i++)); do
+        read -r _ populated <$group/cgroup.events
+        [ "$populated" != 0 ] || return 0
         sleep 0.02
     done
+    read -r left <$group/cgroup.procs
     reason="a program cannot be ended: $(cat "/proc/$left/comm" "/proc/$left/wchan" 2>&1 | tr '\n' ' ')"
     return 1
 }
 
-# Unmounts what is below the folders of the tests, the last first.
+# Unmounts what is below the folders of the tests, the last first; true when nothing is left.
 unmount() {
-    local mounts i point
+    local mounts i point left=0
     mapfile -t mounts </proc/mounts
     for ((i = ${#mounts[@]} - 1; i >= 0; i--)); do
         point=${mounts[i]#* }
-        case ${point%% *} in $work/* | /mnt/*) umount "${point%% *}" 2>/dev/null ;; esac
+        case ${point%% *} in $work/* | /mnt/*) umount "${point%% *}" || left=1 ;; esac
     done
+    return $left
 }
 
-# Devices made by the test.
-remove_devices() {
-    local dm=(/sys/block/dm-*) loops=(/sys/block/loop*/loop) mdstat device i
+# Whether there are devices that are made of others; they are in $dm, $loops, $caches and $mdstat.
+stacked() {
+    dm=(/sys/block/dm-*) loops=(/sys/block/loop*/loop) caches=(/sys/block/bcache*/bcache /sys/fs/bcache/*-*)
     mapfile -t mdstat </proc/mdstat
-    if [ -d "${dm[0]}" ] || [ -d "${loops[0]}" ] || [[ ${mdstat[*]} == *active* ]]; then
-        udevadm settle -t 5
-        [[ ${mdstat[*]} != *active* ]] || mdadm --stop --scan >/dev/null 2>&1
-        # One that somebody still looks at (udev does after each close) stays, as one that fails: once more.
-        for ((i = 0; i < 200; i++)); do
-            dm=(/sys/block/dm-*)
-            [ -d "${dm[0]}" ] || break
-            dmsetup remove_all -f >/dev/null 2>&1
-            sleep 0.05
-        done
-        [ ! -d "${loops[0]}" ] || losetup -D
-    fi
+    [ -d "${dm[0]}" ] || [ -d "${loops[0]}" ] || [ -d "${caches[0]}" ] || [ -d "${caches[1]}" ] || [[ ${mdstat[*]} == *active* ]]
+}
+
+# Takes them away, and what is mounted; true when nothing is left.
+unstack() {
+    local device
+    unmount && ! stacked && return
+    [[ ${mdstat[*]} != *active* ]] || mdadm --stop --scan
+    for device in "${caches[@]}"; do [ ! -d "$device" ] || echo 1 >"$device/stop"; done
+    [ ! -d "${dm[0]}" ] || dmsetup remove_all -f
+    [ ! -d "${loops[0]}" ] || losetup -D
+    return 1
+}
+
+# Devices that a module makes by itself.
+remove_devices() {
+    local device
     for device in /sys/kernel/config/nullb/*/; do [ ! -d "$device" ] || rmdir "$device"; done
-    for device in scsi_debug null_blk brd zram; do [ ! -d /sys/module/$device/holders ] || rmmod $device 2>/dev/null; done
+    for device in scsi_debug null_blk brd zram; do [ ! -d /sys/module/$device/holders ] || again rmmod $device; done
 }
 
 remove_modules() {
-    local module
+    local module why
     # In kmemleak's backtraces nothing has a name whose module is gone: where each was is noted.
     [ ! -e $leaks ] || sed -n "s/^blk/until $SECONDS s: &/p" /proc/modules >>/tmp/modules
     for module in blksnap blkfilter_sample blkfilter_rust blkfilter blkfilter_rival; do
-        [ ! -d /sys/module/$module ] || rmmod $module 2>/tmp/rmmod || { reason="after it: $(head -n 1 /tmp/rmmod)" && return 1; }
+        [ -d /sys/module/$module ] || continue
+        why=$(again rmmod $module)
+        [ -z "$why" ] || { reason=$why && return 1; }
     done
 }
 
 # Takes away whatever a test left; false, with a reason, when something is wrong.
 reset() {
-    local name=$1 failed=$2 device said= swaps
+    local name=$1 failed=$2 device said= swaps dm loops caches mdstat
     for device in /sys/block/dm-*/dm/suspended; do
         [ ! -e "$device" ] || [ "$(<"$device")" = 0 ] || dmsetup resume "$(<"${device%suspended}name")"
     done
@@ -75,11 +95,14 @@ reset() {
     mapfile -t swaps </proc/swaps
     [ ${#swaps[@]} -lt 2 ] || swapoff -a
     [ ! -e /proc/sys/vm/nr_hugepages ] || echo 0 >/proc/sys/vm/nr_hugepages
-    unmount
-    said=$(tidy "$here/complaints.txt" "${disks[@]}" 2>&1)
+    if ! unmount 2>/dev/null || stacked; then
+        # Snapshots first, whose storages may be on them.
+        said=$(tidy "$here/complaints.txt" 2>&1)
+        udevadm settle
+        said+=$(again unstack)
+    fi
+    said+=$(tidy "$here/complaints.txt" "${disks[@]}" 2>&1; remove_devices)
     if [ -n "$said" ]; then reason=${said//$'\n'/; }; fi
-    unmount
-    remove_devices
     rm -rf $work
     mkdir $work
     [ -z "$said" ] || return

@@ -82,7 +82,7 @@ static void detach_all(void)
 static int empty(const char *path)
 {
 	static char head[HEAD] __attribute__((aligned(4096))), zero[HEAD] __attribute__((aligned(4096)));
-	int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC), used;
+	int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC), used, busy;
 	char first[300];
 
 	if (fd < 0 || pread(fd, head, HEAD, 0) != HEAD) {
@@ -100,8 +100,10 @@ static int empty(const char *path)
 		return 1;
 	}
 	/* Refused while somebody looks at a partition: that ends soon. */
-	for (int i = 0; ioctl(fd, BLKRRPART) && errno == EBUSY && i < 100; i++)
+	for (int i = 0; (busy = ioctl(fd, BLKRRPART) && errno == EBUSY) && i < 1000; i++)
 		usleep(20000);
+	if (busy)
+		printf("the partitions of %s are in use\n", path);
 	close(fd);
 	return 0;
 }
