@@ -35,7 +35,8 @@ pub(crate) fn cancel() -> std::io::Result<Cancel> {
 /// Calls `handle` in a thread for every signal.
 pub(crate) fn each(mut handle: impl FnMut(i32) + Send + 'static) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::spawn(move || signals.forever().for_each(&mut handle));
+    let thread = thread::Builder::new().name("signals".into());
+    thread.spawn(move || signals.forever().for_each(&mut handle))?;
     Ok(())
 }
 

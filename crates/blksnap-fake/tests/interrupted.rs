@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::process::Child;
 
 use common::Lab;
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,14 +42,32 @@ fn a_killed_run_leaves_nothing_that_counts() {
     assert!(lab.restored(2) == lab.kernel.content("vdb"));
 }
 
+/// How often the thread that deals with signals has begun to wait for one, once it does.
+fn waits_for_signals(child: &Child) -> u64 {
+    let tasks = format!("/proc/{}/task", child.id());
+    loop {
+        for task in fs::read_dir(&tasks).unwrap().flatten() {
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let field =
+                |name: &str| Some(status.lines().find_map(|l| l.strip_prefix(name))?.trim());
+            let waits = field("State:").is_some_and(|state| state.starts_with('S'));
+            if field("Name:") == Some("signals") && waits {
+                return field("voluntary_ctxt_switches:").unwrap().parse().unwrap();
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_signal_ends_it_tidily() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let lab = Lab::with_vdb(4 << 20);
         let child = lab.hanging_backup();
+        let before = waits_for_signals(&child);
         kill_process(Pid::from_child(&child), signal).unwrap();
-        // The flag is set by a thread; the work sees it when it goes on.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        // The work sees it when it goes on.
+        while waits_for_signals(&child) == before {}
         lab.release_hang();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
