@@ -79,8 +79,7 @@ t_load_filters_beside_a_snapshot() { # long
     stamp prove $W/image:$W/a.journal --after "$BEFORE" --before "$AFTER"
     stamp prove $A:$W/a.journal
     destroy
-    printf 'label: gpt\nsize=14MiB\n' | sfdisk -q $A
-    udevadm settle
+    printf 'label: gpt\nsize=14MiB\n' | partitioned $A
     within 3 test -b ${A}1
     exec 7<${A}1 # so that udev does not make it anew when the disk was written to
     errno EBUSY snapc attach ${A}1
@@ -184,9 +183,8 @@ t_filter_dm_is_suspended_under_load() { # long
 
 # A partition that is deleted takes its attachment along; the disk's stays, and what was written to the partition is in its snapshot.
 t_filter_partition_is_deleted() {
-    printf 'label: gpt\nsize=14MiB\n' | sfdisk -q $B
-    printf 'label: gpt\nsize=14MiB\n' | sfdisk -q $A
-    udevadm settle
+    printf 'label: gpt\nsize=14MiB\n' | partitioned $B
+    printf 'label: gpt\nsize=14MiB\n' | partitioned $A
     within 3 test -b ${A}1
     within 3 test -b ${B}1
     snapc attach $A
@@ -194,13 +192,13 @@ t_filter_partition_is_deleted() {
     copy $A $W/before
     snapshot memory -- $A
     write ${A}1 4
-    sfdisk -q --delete $A 1
-    sfdisk -q --delete $B 1
+    partitioned --delete $A 1
+    partitioned --delete $B 1
     within 3 test ! -e ${B}1
     # Its attachment ends a little after its node.
     within 3 snapc attach $B
     # One that is made while its disk is attached, and in a snapshot: what is written through it is seen.
-    printf 'start=16MiB, size=8MiB\n' | sfdisk -q --append $A
+    printf 'start=16MiB, size=8MiB\n' | partitioned --append $A
     within 3 test -b ${A}1
     write ${A}1 4
     drop

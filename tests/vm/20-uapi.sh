@@ -31,6 +31,8 @@ t_errno_ctl() {
 
 t_errno_not_root() { # long
     local a number && a=$(node $A)
+    # udev sets the modes of what is new, or was written to.
+    udevadm settle
     chmod 666 "$a"
     AS_NOBODY=1 errno EPERM snapc attach "$a"
     snapc attach "$a"
@@ -91,8 +93,7 @@ gone() {
 t_errno_disk_gone() { # long
     scsi_disk 32
     local taken created
-    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q "$DISK"
-    udevadm settle
+    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | partitioned "$DISK"
     within 3 test -b "${DISK}2"
     snapshot memory -- "${DISK}1"
     taken=$ID

@@ -120,6 +120,7 @@ t_several_fail_together() { # long
     snapc take "$second"
     dd if=/dev/urandom of=$RAM bs=64k count=64 oflag=direct conv=notrunc status=none
     for id in "$first" "$second"; do
+        within 10 failed $RAM "$id"
         read -r error _ < <(snapc info $RAM "$id")
         same "$error" -28 "the error of a snapshot"
     done
@@ -147,6 +148,7 @@ t_several_stores_help_each_other() { # long
     snapc take "$ID"
     dd if=/dev/urandom of=$RAM bs=64k count=64 oflag=direct conv=notrunc status=none
     cmp "$image" $W/copy
+    within 10 stored $RAM
     same "$(snapc stat "$ID" | value used)" $((64 * 4096)) "use of the small store"
     # The small one goes, and what is in it stays as long as the first needs it.
     destroy "$ID"
@@ -246,7 +248,7 @@ t_store_in_a_circle_is_refused() {
     second=$(snapc create /mnt/${A##*/}/store 8192)
     snapc add $A "$first"
     errno ELOOP snapc add $B "$second"
-    dmesg | tail -n 5 | grep -q "lie on each other's devices" || fail "the log does not say why"
+    logged "lie on each other's devices" || fail "the log does not say why"
     snapc take "$first"
     # Once the one has ended, the other way round is as good.
     snapc destroy "$first"
@@ -274,13 +276,14 @@ t_store_above_its_device_is_refused() { # long
     mount /dev/loop6 /mnt/upper
     stored_above /mnt/upper
     umount /mnt/upper
+    # udev may still look at it, and it goes when nobody does.
     losetup -d /dev/loop6
-    umount /mnt/a
+    within 10 umount /mnt/a
     printf '0 65536 linear %s 0\n' "$a" | dmsetup create upper
     mount /dev/mapper/upper /mnt/upper
     stored_above /mnt/upper
     umount /mnt/upper
-    dmsetup remove upper
+    dmsetup remove --retry upper
     blksnap snapshot create "$a" --store memory --take
 }
 
@@ -326,8 +329,8 @@ t_several_engines_under_load() { # long
     for i in 1 2 3; do
         read -r after before <<<"${TAKEN[i - 1]}"
         stamp prove "/dev/mapper/image$i:$W/journal" --after "$after" --before "$before" >$W/prove 2>&1 || fail "snapshot $i: $(tail -n 3 $W/prove)"
-        dmsetup remove "image$i"
+        dmsetup remove --retry "image$i"
     done
     stamp prove "/dev/mapper/ends:$W/journal"
-    dmsetup remove ends
+    dmsetup remove --retry ends
 }

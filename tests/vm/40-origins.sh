@@ -7,8 +7,7 @@ t_origin_disk() { # long
 }
 
 partitions() {
-    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | sfdisk -q $A
-    udevadm settle
+    printf 'label: gpt\nsize=14MiB\nsize=14MiB\n' | partitioned $A
     within 3 test -b "$(node $A)2"
 }
 
@@ -33,6 +32,7 @@ t_origin_partition_written_through_the_disk() { # long
     cmp "${IMAGE[0]}" $W/copy
     drop
     cmp -s "${a}2" $W/copy && fail "the write did not reach the partition"
+    within 10 stored "${a}2"
     old=$(counter "${a}2" store_bytes)
     # Beside the partition: costs nothing.
     dd if=/dev/urandom of="$a" bs=64k seek=$((4 * 16)) count=16 oflag=direct conv=notrunc status=none
@@ -63,7 +63,7 @@ t_origin_md_raid5() { # long
     udevadm settle
     check_origin /dev/md7
     # All of it must be off the loop devices before they go.
-    mdadm --stop --quiet /dev/md7
+    within 10 mdadm --stop --quiet /dev/md7
 }
 
 t_origin_dm_crypt() { # long
@@ -106,6 +106,8 @@ t_origin_bcache() { # long
     modprobe bcache || skip "no bcache"
     local i
     trap bcache_off EXIT
+    # A write to them while udev still looks at one of before is not seen.
+    udevadm settle
     make-bcache -B "$(node $A)" -C "$(node $C)" --writeback --block 512 --bucket 64k >/dev/null
     # udev registers both, and each finds the other.
     within 10 eval 'ls /sys/fs/bcache/*-*/bdev0 && [ -b /dev/bcache0 ]'
@@ -143,7 +145,7 @@ t_zoned_disk_is_refused() {
     modprobe null_blk nr_devices=1 gb=1 zoned=1 || skip "no null_blk"
     within 5 test -b /dev/nullb0
     errno EOPNOTSUPP snapc attach /dev/nullb0
-    dmesg | tail -n 20 | grep -q 'zoned devices are not supported' || fail "the log does not say why"
+    logged 'zoned devices are not supported' || fail "the log does not say why"
 }
 
 t_dax_disk_is_refused() {
@@ -151,7 +153,7 @@ t_dax_disk_is_refused() {
     within 5 test -b /dev/pmem0
     same "$(cat /sys/block/pmem0/queue/dax)" 1 "whether it can be mapped"
     errno EOPNOTSUPP snapc attach /dev/pmem0
-    dmesg | tail -n 20 | grep -q 'memory mappings (DAX)' || fail "the log does not say why"
+    logged 'memory mappings (DAX)' || fail "the log does not say why"
 }
 
 # A part of a device and the device itself, both tracked: what is written through the upper one is in both images as of the take.
@@ -164,7 +166,7 @@ t_leg_by_force() { # long
     blksnap attach /dev/mapper/upper
     blksnap attach --force $a 2>$W/said
     grep -q 'warning: .* is a part of dm-' $W/said || fail "no warning: $(<$W/said)"
-    dmesg | tail -n 5 | grep -q 'is a part of an active device' || fail "nothing in the log"
+    logged 'is a part of an active device' || fail "nothing in the log"
     load /dev/mapper/upper $W/a.journal
     more_writes $W/a.journal
     snapshot memory -- $a /dev/mapper/upper
@@ -185,20 +187,20 @@ t_leg_of_multipath() { # long
     errno EBUSY snapc attach $a
     ! blksnap attach --force $a 2>$W/said || fail "attached"
     grep -q 'dm-.* sends it requests' $W/said || fail "it does not say why: $(<$W/said)"
-    dmesg | tail -n 5 | grep -q 'multipath device sends it requests' || fail "nothing in the log"
+    logged 'multipath device sends it requests' || fail "nothing in the log"
     snapshot memory -- /dev/mapper/paths
     dd if=/dev/urandom of=/dev/mapper/paths bs=64k count=4 oflag=direct status=none
     cmp -n $((1 << 20)) "$IMAGES" /dev/zero
     destroy
     snapc detach "$(node /dev/mapper/paths)"
-    dmsetup remove paths
+    dmsetup remove --retry paths
     snapc attach $a
 }
 
 t_leg_is_refused() {
     printf '0 %d linear %s 0\n' 65536 "$(node $A)" | dmsetup create upper
     errno EBUSY snapc attach "$(node $A)"
-    dmesg | tail -n 20 | grep -q 'cannot attach to vd.*: an active device' || fail "the log does not say why"
-    dmsetup remove upper
+    logged 'cannot attach to vd.*: an active device' || fail "the log does not say why"
+    dmsetup remove --retry upper
     snapc attach "$(node $A)"
 }

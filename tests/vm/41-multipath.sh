@@ -84,9 +84,12 @@ t_origin_nvme_multipath() { # long
 
 # What has gone to a path, and sleeps at its queue that somebody else has frozen, is in no count of the disk: an attach waits for it.
 t_attach_multipath_waits_for_its_paths() { # long
-    local path first second scheduler
-    dmsetup create slow --table "0 65536 delay $(node $A) 0 0 $(node $A) 0 1500" || skip "no dm-delay"
+    local path first second scheduler attach
+    dmsetup create slow --table "0 65536 linear $(node $A) 0"
     multipath /dev/mapper/slow 1
+    trap 'dmsetup resume slow; multipath_off' EXIT
+    udevadm settle
+    dmsetup suspend --nolockfs slow
     path=${PATHS[0]}
     dd if=/dev/zero of="$DISK" bs=4k count=1 oflag=direct conv=notrunc status=none &
     first=$!
@@ -98,7 +101,11 @@ t_attach_multipath_waits_for_its_paths() { # long
     dd if=/dev/zero of="$DISK" bs=4k seek=8 count=1 oflag=direct conv=notrunc status=none &
     second=$!
     within 3 grep -q queue_enter /proc/$second/stack
-    snapc attach "$DISK"
+    snapc attach "$DISK" &
+    attach=$!
+    within 3 grep -q msleep /proc/$attach/stack
+    dmsetup resume slow
+    wait $attach
     same "$(awk '{ print $5 }' $path/stat)" 2 "writes that ended before the attach did"
     wait $first $second $scheduler
     snapc detach "$DISK"

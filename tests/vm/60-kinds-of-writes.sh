@@ -133,6 +133,6 @@ t_write_throttled_below_md_linear() { # long 6.1
     destroy
     snapc detach "$(node $A)"
     filterc sample detach /dev/md8
-    mdadm --stop --quiet /dev/md8
+    within 10 mdadm --stop --quiet /dev/md8
     rmmod blkfilter_sample
 }

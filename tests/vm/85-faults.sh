@@ -120,7 +120,7 @@ t_fault_other_snapshot_ends_during_the_take() { # long
     first=$(snapc open2 memory)
     snapc join "$frail" "$first"
     snapc take "$first"
-    second=$(GATE_MS=60000 snapc open2 memory)
+    second=$(GATE_MS=600000 snapc open2 memory)
     snapc join "$frail" "$second"
     echo more >$W/frail/more
     # Nobody reads the image.
@@ -149,7 +149,8 @@ t_fault_device_stuck_while_it_is_frozen() { # long 6.1
     id=$(snapc open2 memory)
     snapc addall "$id" "$good" "$bad"
     read -r before <$timeout
-    echo 1 >$timeout
+    # So long it stands, and is seen to.
+    echo $((2 * ${SLOWER:-1})) >$timeout
     dmsetup suspend bad --nolockfs
     snapc take "$id" 2>$W/error &
     pid=$!
@@ -168,7 +169,7 @@ t_fault_device_stuck_while_it_is_frozen() { # long 6.1
 # Who waits for another take's gate has nothing frozen meanwhile.
 t_fault_take_waits_for_a_stuck_one() {
     local raw fs first second pids=() && raw=$(frail raw $A) fs=$(frail_fs fs $B)
-    first=$(GATE_MS=60000 snapc open2 memory) second=$(snapc open2 memory)
+    first=$(GATE_MS=600000 snapc open2 memory) second=$(snapc open2 memory)
     snapc addall "$first" "$raw"
     snapc addall "$second" "$fs"
     dmsetup suspend raw --nolockfs

@@ -53,7 +53,7 @@ vanish() { echo 1 >"/sys/block/${1#/dev/}/device/delete"; }
 t_fault_store_vanishes_at_the_take() { # long
     scsi_disk 16
     broken_store "$DISK" vanish "$DISK"
-    timeout 10 snapc destroy "$ID"
+    timeout $((10 * ${SLOWER:-1})) snapc destroy "$ID"
     stamp prove $A:$W/1.journal:$W/2.journal --foreign
 }
 
@@ -68,7 +68,7 @@ t_fault_origin_fails_at_the_take() { # long
     turn frail "0 32768 error"
     if taken; then
         note "taken"
-        timeout 10 dd if="$(image "$frail")" of=/dev/null bs=64k iflag=direct status=none 2>/dev/null && fail "the image read what cannot be read"
+        timeout $((10 * ${SLOWER:-1})) dd if="$(image "$frail")" of=/dev/null bs=64k iflag=direct status=none 2>/dev/null && fail "the image read what cannot be read"
     fi
     destroy
     umount $W/frail
@@ -90,7 +90,7 @@ t_fault_origin_vanishes_in_the_take() { # long
     local raw writer pid && raw=$(frail raw $A)
     scsi_disk 16
     begin "$raw"
-    ID=$(GATE_MS=60000 snapc open2 memory)
+    ID=$(GATE_MS=600000 snapc open2 memory)
     snapc addall "$ID" "$raw" "$DISK"
     dmsetup suspend raw --nolockfs
     dd if=/dev/urandom of="$raw" bs=4k count=1 oflag=direct conv=notrunc status=none &
@@ -149,7 +149,7 @@ t_fault_below_a_mounted_file_system() { # long
     used 1
     turn frail "0 32768 error"
     used 2
-    within 5 lost
+    within 5 failed $A
     destroy
     whole
 
@@ -159,7 +159,7 @@ t_fault_below_a_mounted_file_system() { # long
     used 3
     vanish "$DISK"
     used 4
-    within 5 lost
+    within 5 failed $A
     destroy
     whole
 
@@ -217,7 +217,7 @@ t_fault_store_stuck_below_a_mounted_file_system() { # long
     snapc take "$ID"
     filled again
     echo 1 >$timeout
-    within 20 lost
+    within 20 failed $A
     echo "$before" >$timeout
     wait $FILLER
     used 3
@@ -229,6 +229,3 @@ t_fault_store_stuck_below_a_mounted_file_system() { # long
     whole
     umount $W/fs
 }
-
-# The snapshot of $A has failed.
-lost() { local error && read -r error _ < <(snapc info $A) && [ "$error" -lt 0 ]; }

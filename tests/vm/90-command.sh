@@ -98,7 +98,8 @@ t_command_signal_ends_a_backup_tidily() { # long
 
 t_command_overflow_gives_the_backup_up() { # long
     load $A $W/a.journal
-    code 5 blksnap backup $A --to $W/backups --store memory --limit 256K --exec "sleep 2"
+    code 5 blksnap backup $A --to $W/backups --store memory --limit 256K \
+        --exec "until grep -q state=failed /sys/module/blksnap/parameters/snapshots; do sleep 0.1; done"
     said "the difference storage is full"
     [ -z "$(ls -A $W/backups)" ] || fail "left: $(ls -A $W/backups)"
     no_snapshot
@@ -164,8 +165,7 @@ t_command_by_hand() {
 t_command_what_is_refused() { # long
     code 1 blksnap attach /dev/null
     said "is not a block device"
-    printf 'label: gpt\nsize=20MiB\n' | sfdisk -q $A
-    udevadm settle -t 5
+    printf 'label: gpt\nsize=20MiB\n' | partitioned $A
     blksnap attach $A
     code 1 blksnap attach "$(node $A)1"
     said "overlaps"
@@ -181,7 +181,9 @@ t_command_what_is_refused() { # long
     blksnap backup /dev/mapper/upper --to $W/backups
     [ -e $W/backups/dm-upper.000001.full.qcow2 ] || fail "not named after the mapping: $(ls $W/backups)"
     blksnap detach /dev/mapper/upper
-    rmmod blksnap blkfilter
+    # An image is in use while udev looks at it.
+    within 10 rmmod blksnap
+    rmmod blkfilter
     code 3 blksnap list
     said "modprobe blksnap"
     code 3 blksnap attach $C

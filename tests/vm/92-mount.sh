@@ -16,7 +16,7 @@ beside() {
     snapshot $STORE -- $C
     head -c 300000 /dev/urandom >$W/origin/file
     sync -f $W/origin
-    udevadm settle -t 10
+    udevadm settle
     for property in SYSTEMD_READY=0 UDISKS_IGNORE=1; do
         udevadm info -q property "${IMAGE[0]}" | grep -qx $property || fail "$property is not set: $(udevadm info -q property "${IMAGE[0]}" | tr '\n' ' ')"
     done
@@ -61,7 +61,7 @@ t_mount_encrypted_inline() { # long 7.3
     head -c 300000 < <(yes 'not for everybody') >$W/origin/secret/file
     sum=$(md5sum <$W/origin/secret/file)
     sync -f $W/origin
-    dmesg | grep -q 'fscrypt: AES-256-XTS using blk-crypto-fallback' || fail "not encrypted inline: $(dmesg | grep fscrypt)"
+    logged 'fscrypt: AES-256-XTS using blk-crypto-fallback' || fail "not encrypted inline: $(grep fscrypt $W/dmesg)"
     place=$(filefrag -e $W/origin/secret/file | awk '$1 == "0:" { print int($4) }')
     dd if="$(node $C)" bs=4k skip="$place" count=1 iflag=direct status=none >$W/block
     ! grep -q 'not for everybody' $W/block || fail "the disk can be read without the key"

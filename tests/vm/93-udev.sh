@@ -19,22 +19,23 @@ left_alone() {
     udevadm control --reload
     snapshot memory -- $A
     image=${IMAGE[0]##*/}
-    udevadm settle -t 20
+    udevadm settle
     ! "$1" "$image" || fail "$image was taken"
     destroy
     mv $RULES/59-blksnap.rules $W/rules
     udevadm control --reload
     snapshot memory -- $A
-    udevadm settle -t 20
+    udevadm settle
     "$1" "${IMAGE[0]##*/}" || fail "${IMAGE[0]##*/} was left alone without our rules"
 }
 
 in_array() { grep -q "active.* $1\[" /proc/mdstat; }
 t_udev_assembles_no_array() { # long
     modprobe raid1 || skip "no raid1"
+    udevadm settle
     mdadm --create /dev/md7 --quiet --run --force --metadata=1.2 --level=1 --raid-devices=1 "$(node $A)" >/dev/null 2>&1
-    udevadm settle -t 10
-    mdadm --stop --quiet /dev/md7
+    udevadm settle
+    within 10 mdadm --stop --quiet /dev/md7
     left_alone in_array
     within 10 mdadm --stop --quiet --scan
     destroy
@@ -71,12 +72,10 @@ t_udev_adds_to_no_btrfs() { # long
 in_cache() { [ -e "/sys/block/$1/bcache" ]; }
 t_udev_registers_no_cache() { # long
     modprobe bcache || skip "no bcache"
+    # A write to it while udev still looks at one of before is not seen.
+    udevadm settle
     make-bcache -B "$(node $A)" >/dev/null
     within 10 [ -e /sys/block/bcache0/bcache ]
-    # A late event would register it once more.
-    udevadm settle -t 20
-    bcache_off
-    udevadm settle -t 20
     bcache_off
     left_alone in_cache
     bcache_off

@@ -27,16 +27,16 @@ t_command_chooses_a_storage() { # long
     chosen "a file in /var/tmp"
     # Before that, where the backups go.
     chosen "a file in /mnt/large/backups" blksnap backup $A --to /mnt/large/backups
-    umount /var/tmp
+    within 10 umount /var/tmp
     # Not one that cannot be written.
-    mount -o remount,ro /mnt/large
+    within 10 mount -o remount,ro /mnt/large
     chosen "a file in /mnt/small"
     # Not one of the device itself, while there is another.
     mount -o remount,rw /mnt/large
     chosen "a file in /mnt/small" blksnap snapshot run "$(node $D)" -- true
-    umount /mnt/small
+    within 10 umount /mnt/small
     chosen "on /mnt/large itself" blksnap snapshot run "$(node $D)" -- true
-    umount /mnt/large
+    within 10 umount /mnt/large
     # Nothing of any of them is left.
     for disk in $C $D; do
         mount -o ro $disk /mnt/small

@@ -26,9 +26,10 @@ note() { echo "  $*"; }
 
 same() { [ "$1" = "$2" ] || fail "${3:-value}: $1, expected $2"; }
 
-# within SECONDS COMMAND…: waits until the command succeeds; on a slow kernel $SLOWER times as long.
+# within SECONDS COMMAND…: waits until the command succeeds: so many seconds, 20 at least, as the machine may be busy; on a slow kernel $SLOWER
+# times as long.
 within() {
-    local end=$((SECONDS + $1 * ${SLOWER:-1} + 1)) pause=$((50 * ${SLOWER:-1})) && shift
+    local end=$((SECONDS + ($1 > 20 ? $1 : 20) * ${SLOWER:-1} + 1)) pause=$((50 * ${SLOWER:-1})) && shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $end ] || fail "not in time: $*"
         sleep ${pause}e-3
@@ -74,18 +75,20 @@ counter() { snapc counters "$(node "$1")" | value "$2"; }
 
 destroy() { snapc destroy "${1:-$ID}"; }
 
-# Nothing of a disk is cached, and nobody reads it: the kernel refuses a direct write with NOWAIT where a page is. udev reads a disk that
-# was closed by a writer.
+# Nothing of a disk is cached, and nobody reads it up to the test's end: the kernel refuses a direct write with NOWAIT where a page is. udev
+# reads a disk that was closed by a writer (fio opens and closes it before it begins), but not one that is locked.
 uncached() {
-    udevadm settle -t 10
+    udevadm settle
+    exec 6<"$(node "$1")"
+    flock 6
     blockdev --flushbufs "$(node "$1")"
 }
 
-# Starts a stamped load in the background; `stop_loads` ends all of them.
+# Starts a stamped load in the background; `stop_loads` ends all of them, or the test's end.
 load() {
     local device=$1 journal=$2
     shift 2
-    stamp load "$(node "$device")" --direct --journal "$journal" --seconds $((60 * ${SLOWER:-1})) --stop $W/stop --pause $((1500 * ${SLOWER:-1})) "$@" >>$W/load.log 2>&1 &
+    stamp load "$(node "$device")" --direct --journal "$journal" --seconds $((120 * ${SLOWER:-1})) --stop $W/stop --pause $((1500 * ${SLOWER:-1})) "$@" >>$W/load.log 2>&1 &
     LOADS+=($!)
 }
 
@@ -118,11 +121,33 @@ scsi_disk() {
     within 10 test -b "$DISK"
 }
 
-# No bcache device is left, nor a set of caches.
-bcache_off() {
+# No bcache device is left, nor a set of caches; and no late event registers one of them once more.
+bcache_off() { within 20 no_bcache; }
+
+no_bcache() {
     local i
     for i in /sys/block/bcache*/bcache /sys/fs/bcache/*-*; do [ ! -e "$i" ] || echo 1 >"$i/stop"; done
-    within 10 eval '! ls -d /sys/block/bcache* /sys/fs/bcache/*-*'
+    udevadm settle
+    ! ls -d /sys/block/bcache* /sys/fs/bcache/*-*
+}
+
+# The snapshot of the device, or its snapshot of that id, has failed.
+failed() { local error && read -r error _ < <(snapc info "$@") && [ "$error" -lt 0 ]; }
+
+# All that was copied of the device is in the storage, and counted.
+stored() { [ "$(counter "$1" pool_bytes)" = 0 ]; }
+
+# partitioned DISK < what sfdisk reads: udev has the partitions made anew when a disk was written to: after this they stay.
+partitioned() {
+    udevadm settle
+    sfdisk -q "$@"
+    udevadm settle
+}
+
+# logged PATTERN: the kernel's log has it, since the test began.
+logged() {
+    dmesg | sed -n '/ TEST t_/h; / TEST t_/!H; ${x;p}' >$W/dmesg
+    grep -q "$1" $W/dmesg
 }
 
 # A store for tests that do not care: memory.

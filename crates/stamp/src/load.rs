@@ -24,6 +24,8 @@ use crate::sector::{self, SECTOR, Stamp};
 /// Sectors of a stripe.
 const STRIPE: u64 = 128;
 const ALIGN: usize = 4096;
+/// So many writes are begun before the time is over, on a machine that is too busy for more, too.
+const LEAST: u64 = 16;
 
 /// Writes stamped sectors to a device or file.
 #[derive(Args, Debug)]
@@ -42,7 +44,7 @@ pub(crate) struct Load {
     /// Writers at once
     #[arg(long, default_value_t = 4)]
     jobs: u64,
-    /// Seconds to go on
+    /// Seconds to go on, and until some writes were begun
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Stop when this file appears
@@ -133,12 +135,13 @@ impl Load {
                 .collect();
             let end = Instant::now() + Duration::from_secs_f64(self.seconds);
             let mut told = Ok(());
+            let begun = || sequence.load(Ordering::Relaxed) - first;
             while told.is_ok()
-                && Instant::now() < end
+                && (Instant::now() < end || begun() < LEAST)
                 && !self.stop.as_ref().is_some_and(|file| file.exists())
                 && !writers.iter().all(thread::ScopedJoinHandle::is_finished)
             {
-                told = self.tell(sequence.load(Ordering::Relaxed) - first);
+                told = self.tell(begun());
                 thread::sleep(Duration::from_millis(20));
             }
             stop.store(true, Ordering::Relaxed);
@@ -180,9 +183,15 @@ impl Load {
 
     /// Writes to `JOURNAL.writes` how many writes were begun, for whoever waits for the load to get on.
     fn tell(&self, begun: u64) -> Result<()> {
-        let mut name = self.journal.clone().into_os_string();
-        name.push(".writes");
-        fs::write(&name, begun.to_string())
+        let beside = |word: &str| {
+            let mut name = self.journal.clone().into_os_string();
+            name.push(word);
+            name
+        };
+        let (new, name) = (beside(".writes.new"), beside(".writes"));
+        // Named when it is whole: nobody reads an empty file.
+        fs::write(&new, begun.to_string())
+            .and_then(|()| fs::rename(&new, &name))
             .with_context(|| format!("cannot write {}", name.display()))
     }
 
