@@ -29,6 +29,8 @@ t_held_writes_keep_their_priority() { # long 7.3
     grep "block_rq_issue: $disk W" $W/trace >$W/writes || fail "no write of $disk: $(tail -n 3 $W/trace)"
     note "$(wc -l <$W/writes) requests, $(grep -vc '^ *fio-' $W/writes) of them not by their writer; $(counter $A held) writes were held"
     grep -qv '^ *fio-' $W/writes || fail "no write was sent on by another than its writer"
+    # So are their flags: a direct write is synchronous.
+    grep -v "$disk WS " $W/writes && fail "of other flags: $(grep -v -m1 "$disk WS " $W/writes)"
     grep -v ' rt,0,3 ' $W/writes && fail "of another priority: $(grep -v -m1 ' rt,0,3 ' $W/writes)"
     # The others are of blocks that were copied ahead: a quarter at most, and 64.
     [ "$(counter $A held)" -ge 345 ] || fail "$(counter $A held) writes of 512 were held"

@@ -81,7 +81,7 @@ fn json_shapes() {
     has_shape(
         &lab,
         &["snapshot", "create", "--take", &vdb],
-        &format!("{snapshot} {with_reason} {rest} .taken:text"),
+        &format!("{snapshot} {with_reason} {rest} .taken:text .tracking_memory_bytes:int"),
     );
     has_shape(
         &lab,
@@ -104,7 +104,7 @@ fn json_shapes() {
     has_shape(
         &lab,
         &["snapshot", "info", &id],
-        &format!("{snapshot} {image} {rest} .taken:text"),
+        &format!("{snapshot} {image} {rest} .taken:text .tracking_memory_bytes:int"),
     );
     has_shape(&lab, &["snapshot", "destroy", &id], ".destroyed[]:text");
     has_shape(
@@ -172,7 +172,11 @@ fn a_snapshot_by_hand() {
     lab.run(&["backup", &vdb, "--to", "backups"]).ok();
     lab.run(&["snapshot", "info", &id])
         .ok()
-        .fails(0, "writes held for 250 µs");
+        .fails(0, "writes held for 250 µs")
+        .fails(
+            0,
+            "waited    2 writes at that bound, 1.5 ms all together, the longest 1.0 ms\ntracking  ",
+        );
     lab.run(&["snapshot", "destroy", &id]).ok();
     lab.run(&["snapshot", "destroy", &id])
         .fails(1, "there is no snapshot");

@@ -66,6 +66,9 @@ fn metrics() {
     );
     let copied = format!("blksnap_image_copied_bytes_total{{snapshot=\"{id}\",device=\"{vdb}\"}}");
     assert_eq!(value(&copied), 12288.0);
+    let waited =
+        format!("blksnap_image_pool_wait_seconds_total{{snapshot=\"{id}\",device=\"{vdb}\"}}");
+    assert_eq!(value(&waited), 0.0015);
     lab.faults(|faults| faults.unloaded = true);
     let outcome = lab
         .run(&["status", "--metrics"])

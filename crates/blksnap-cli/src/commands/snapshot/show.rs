@@ -50,7 +50,18 @@ pub(crate) fn one(blksnap: &Blksnap, id: SnapshotId) -> Result<(Value, String)> 
         let image = image(blksnap, id, &member);
         parts.push((member, image));
     }
-    Ok((whole(&info, &parts), detail(&info, &parts)))
+    let tracking = parts.iter().map(|(member, _)| tracking(blksnap, member));
+    let tracking = tracking.sum();
+    let mut document = whole(&info, &parts);
+    document["tracking_memory_bytes"] = json!(tracking);
+    Ok((document, detail(&info, &parts, tracking)))
+}
+
+/// Bytes of memory that the change tracking of a member takes; 0 when it cannot be asked.
+fn tracking(blksnap: &Blksnap, member: &Member) -> u64 {
+    let state = blksnap.device(member.shown());
+    let state = state.and_then(|device| device.tracking()).ok().flatten();
+    state.map_or(0, |state| state.memory_bytes)
 }
 
 /// The image of a member; that of a failed snapshot is an error, which the member itself tells.
@@ -158,7 +169,7 @@ fn fill(info: &SnapshotInfo) -> String {
     )
 }
 
-fn detail(info: &SnapshotInfo, parts: &[Part]) -> String {
+fn detail(info: &SnapshotInfo, parts: &[Part], tracking: u64) -> String {
     let mut text = format!("snapshot  {}\nstate     {}\n", info.id, info.state.as_str());
     if let Some(failure) = info.failure() {
         text += &format!("failure   {}\n", failure.chain());
@@ -188,7 +199,7 @@ fn detail(info: &SnapshotInfo, parts: &[Part]) -> String {
             time(longest.unwrap_or_default())
         );
     }
-    text.push('\n');
+    text += &format!("tracking  {} of memory\n\n", size(tracking));
     let rows: Vec<_> = parts
         .iter()
         .map(|(member, image)| match image {
