@@ -120,6 +120,7 @@ t_attach_multipath_while_a_path_leaves() { # long 6.12
     local i path= controller first scheduler removal pid
     dmsetup create slow --table "0 65536 linear $(node $A) 0"
     multipath /dev/mapper/slow 2
+    trap 'dmsetup resume slow; multipath_off' EXIT
     udevadm settle
     dmsetup suspend --nolockfs --noflush slow
     dd if=/dev/zero of="$DISK" bs=4k count=1 oflag=direct conv=notrunc status=none &

@@ -83,7 +83,7 @@ t_fault_origin_fails_under_the_store() { # long
     turn frail "0 32768 error"
     [ "$(counter "$frail" pool_bytes)" = $((1 << 20)) ] || fail "$(counter "$frail" pool_bytes) bytes are not stored yet"
     dmsetup resume store
-    within 5 eval '[ "$(counter "$frail" pool_bytes)" = 0 ]'
+    within 5 stored "$frail"
     judged "${IMAGE[0]}"
     same "$RIGHT $EIO" "256 3840" "blocks of the image that are right, and that cannot be read"
     destroy
