@@ -182,6 +182,8 @@ t_leg_by_force() { # long
 # Multipath with a request queue puts requests into its paths' queues: there is nothing to be seen of them, so that no force helps.
 t_leg_of_multipath() { # long
     local a && a=$(node $A)
+    modprobe dm-multipath || true
+    dmsetup targets | grep '^multipath' || skip "no multipath of device-mapper"
     blkdiscard -z $A
     printf '0 65536 multipath 2 queue_mode mq 0 1 1 round-robin 0 1 1 %s 1\n' $a | dmsetup create paths
     errno EBUSY snapc attach $a

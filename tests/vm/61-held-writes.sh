@@ -20,6 +20,8 @@ traced() {
 t_held_writes_keep_their_priority() { # long 7.3
     local disk
     disk=$((0x$(stat -c %t $A))),$((0x$(stat -c %T $A)))
+    [ -e /sys/kernel/tracing/trace ] || mount -t tracefs tracefs /sys/kernel/tracing
+    grep -q ioprio /sys/kernel/tracing/events/block/block_rq_issue/format || skip "the kernel's trace has no priorities"
     snapshot $STORE -- $A
     uncached $A
     tracing block/block_rq_issue

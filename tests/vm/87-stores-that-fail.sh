@@ -54,7 +54,7 @@ t_fault_store_slow_under_the_image_read() { # long
     judged "${IMAGE[0]}"
     same "$EIO" 0 "blocks of the image that cannot be read"
     note "$(($(served "$frail") - before)) slow reads"
-    [ $(($(served "$frail") - before)) -ge 16 ] || fail "the storage was not read"
+    [ "$(served "$frail")" -gt "$before" ] || fail "the storage was not read"
     more $A 3 0.2
     judged "${IMAGE[0]}"
     same "$EIO" 0 "blocks of the image that cannot be read"
