@@ -39,6 +39,8 @@ t_cost_of_a_sequential_load() { # long
 
 t_cost_of_large_writes() { # long
     cost 16777216 dd if=/dev/urandom of="$(node "$C")" bs=1M count=16 oflag=direct conv=notrunc status=none
+    # Of 256 KiB each, or nearly.
+    [ "$(counter $C copy_reads)" -le 80 ] || fail "$(counter $C copy_reads) reads for copies"
 }
 
 # Sparse writes, so many in flight that a store of the largest size is there each time one has ended.
