@@ -12,6 +12,7 @@
 #include <linux/completion.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <xen/xen.h>
 #include "io.h"
 #include "snap.h"
 
@@ -101,14 +102,35 @@ struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u3
 	return io;
 }
 
-bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off)
+/*
+ * Whether the page lies behind what the bio has: a segment of several pages needs no call for each, as one of a large folio. What only
+ * bio_add_page can tell is left to it: under Xen, or where each section of memory has its own map,
+ * neighbours may be none to the machine.
+ */
+static bool bsk_io_extend(struct bio *bio, struct page *page, u32 len)
+{
+	struct bio_vec *last = &bio->bi_io_vec[bio->bi_vcnt - 1];
+	u32 end = last->bv_offset + last->bv_len;
+
+	if (!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || xen_domain())
+		return false;
+	if (!PAGE_ALIGNED(end) || page != last->bv_page + end / PAGE_SIZE)
+		return false;
+	last->bv_len += len;
+	bio->bi_iter.bi_size += len;
+	return true;
+}
+
+bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len)
 {
 	if (!io->bio.bi_vcnt && io->bio.bi_max_vecs) {
 		/* Nothing there to merge it with. */
-		__bio_add_page(&io->bio, page, len, off);
+		__bio_add_page(&io->bio, page, len, 0);
 		return true;
 	}
-	return bio_add_page(&io->bio, page, len, off) == len;
+	if (io->bio.bi_vcnt && bsk_io_extend(&io->bio, page, len))
+		return true;
+	return bio_add_page(&io->bio, page, len, 0) == len;
 }
 
 void bsk_io_tag(struct bsk_io *io, u64 a, u64 b)

@@ -28,6 +28,19 @@ u32 bsk_pages_alloc(struct page **pages, u32 count, bool wait)
 #endif
 }
 
+bool bsk_pages_row(struct page **pages, u32 order)
+{
+	/* It is no loss if there is none: nothing is given back for it. */
+	struct page *row = alloc_pages(__GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC, order);
+
+	if (!row)
+		return false;
+	split_page(row, order);
+	for (u32 i = 0; i < 1U << order; i++)
+		pages[i] = row + i;
+	return true;
+}
+
 void bsk_page_free(struct page *page)
 {
 	__free_page(page);

@@ -74,6 +74,7 @@ void bsk_worker_exit(void);
 struct page *bsk_page_alloc(bool wait);			/* P if wait */
 /* P if wait: writes the first so many of count pointers, and says how many; others are NULL. Not all: once more may give more. */
 u32 bsk_pages_alloc(struct page **pages, u32 count, bool wait);
+bool bsk_pages_row(struct page **pages, u32 order);	/* A: 2^order pages that lie behind each other, each of its own; or none */
 void bsk_page_free(struct page *page);			/* A: gives a reference back */
 void bsk_page_get(struct page *page);			/* A: another reference */
 void bsk_page_zero(struct page *page, u32 at, u32 len);	/* A */
@@ -98,7 +99,7 @@ void bsk_bioset_free(void *set);			/* P */
 struct bsk_io *bsk_io_new(void *set, void *bdev, bool write, u64 sector, u32 vecs, bool wait);	/* P; NULL */
 struct bsk_io *bsk_io_clone(void *set, void *bdev, struct bio *src, u32 from, u32 len, bool write, u64 sector,
 			    bool wait); /* P; NULL */
-bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len, u32 off);
+bool bsk_io_add_page(struct bsk_io *io, struct page *page, u32 len);
 void bsk_io_tag(struct bsk_io *io, u64 a, u64 b);
 u64 bsk_io_tag_a(const struct bsk_io *io);
 u64 bsk_io_tag_b(const struct bsk_io *io);

@@ -104,6 +104,7 @@ unsafe extern "C" {
 
     // page.c
     pub(crate) fn bsk_page_alloc(wait: bool) -> *mut c_void;
+    pub(crate) fn bsk_pages_row(pages: *mut *mut c_void, order: u32) -> bool;
     pub(crate) fn bsk_pages_alloc(pages: *mut *mut c_void, count: u32, wait: bool) -> u32;
     pub(crate) fn bsk_page_free(page: *mut c_void);
     pub(crate) fn bsk_page_get(page: *mut c_void);
@@ -136,7 +137,7 @@ unsafe extern "C" {
         sector: u64,
         wait: bool,
     ) -> *mut c_void;
-    pub(crate) fn bsk_io_add_page(io: *mut c_void, page: *mut c_void, len: u32, off: u32) -> bool;
+    pub(crate) fn bsk_io_add_page(io: *mut c_void, page: *mut c_void, len: u32) -> bool;
     pub(crate) fn bsk_io_tag(io: *mut c_void, a: u64, b: u64);
     pub(crate) fn bsk_io_tag_a(io: *const c_void) -> u64;
     pub(crate) fn bsk_io_tag_b(io: *const c_void) -> u64;

@@ -81,25 +81,25 @@ t_load_filter_full_table() { # long
 
 # A write whose task sleeps at a queue that somebody else has frozen has passed the hook: an attach waits for it.
 t_load_filter_frozen_queue() { # long 6.1
-    local first second
+    local first second scheduler queue=/sys/block/nullb0
     modprobe null_blk nr_devices=1 queue_mode=2 irqmode=2 completion_nsec=1500000000 || skip "no null_blk"
     within 3 test -b /dev/nullb0
+    udevadm settle
     modprobe blksnap
+    echo none >$queue/queue/scheduler
     write /dev/nullb0 1 &
     first=$!
-    within 3 sh -c '[ "$(tr -s " " </sys/block/nullb0/inflight)" != " 0 0" ]'
+    within 3 eval "[ \"\$(tr -s ' ' <$queue/inflight)\" != ' 0 0' ]"
     # Changing the scheduler freezes the queue until the first write has ended.
-    echo none >/sys/block/nullb0/queue/scheduler || true
-    sh -c 'echo mq-deadline >/sys/block/nullb0/queue/scheduler' 2>/dev/null &
-    sleep 0.3
+    sh -c "echo mq-deadline >$queue/queue/scheduler" &
+    scheduler=$!
+    within 1 grep -q freeze_queue_wait /proc/$scheduler/stack
     dd if=/dev/zero of=/dev/nullb0 bs=4k seek=8 count=1 oflag=direct conv=notrunc status=none &
     second=$!
-    sleep 0.3
-    kill -0 $second || fail "the second write did not wait"
+    within 1 grep -q queue_enter /proc/$second/stack
     snapc attach /dev/nullb0
-    ! kill -0 $first 2>/dev/null || fail "the attach did not wait for the write under way"
-    # The program may need a moment to end after its write has.
-    within 1 sh -c "! kill -0 $second 2>/dev/null"
+    same "$(awk '{ print $5 }' $queue/stat)" 2 "writes that ended before the attach did"
+    wait $first $second $scheduler
     snapc detach /dev/nullb0
 }
 

@@ -64,7 +64,7 @@ impl Io {
     #[inline]
     pub fn add(&mut self, page: &Page, len: u32) -> Result {
         // SAFETY: the io is ours and not sent; the page is live.
-        if unsafe { sys::bsk_io_add_page(self.0.as_ptr(), page.raw(), len, 0) } {
+        if unsafe { sys::bsk_io_add_page(self.0.as_ptr(), page.raw(), len) } {
             Ok(())
         } else {
             Err(Errno::EINVAL)

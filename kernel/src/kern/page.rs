@@ -49,6 +49,24 @@ impl Page {
         }
     }
 
+    /// As [`Page::fill`], from memory in one piece as far as it can be had: each 64 or 16 pages, from the first on, lie behind each other then.
+    pub fn fill_rows(pages: &mut Vec<Page>, count: usize, wait: bool) {
+        for order in [6, 4] {
+            while pages.len() + (1 << order) <= count {
+                let (len, spare) = (pages.len(), pages.spare_capacity_mut());
+                // SAFETY: a page is a pointer; there is room for so many by the first condition.
+                let there =
+                    spare.len() >= 1 << order && unsafe { sys::bsk_pages_row(spare.as_mut_ptr().cast::<*mut c_void>(), order) };
+                if !there {
+                    break;
+                }
+                // SAFETY: so many have been written, and are pages of ours now.
+                unsafe { pages.set_len(len + (1 << order)) };
+            }
+        }
+        Page::fill(pages, count, wait);
+    }
+
     /// What is asked of the allocator at once, which may keep interrupts off meanwhile.
     const AT_ONCE: usize = 64;
 

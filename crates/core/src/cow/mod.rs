@@ -23,6 +23,7 @@
 //! and the images answer `EIO`. This path never allocates.
 
 mod engine;
+mod frames;
 mod lazy;
 mod map;
 #[cfg(all(loom, test))]
@@ -33,6 +34,7 @@ mod stripes;
 pub use engine::{
     Action, BatchId, Clock, CopyId, Engine, Epoch, Limits, Lost, Over, Policy, Source, Stats, Token,
 };
+pub use frames::Frames;
 pub use lazy::LazyCell;
 pub use saved::{Saved, SavedPage};
 pub use stripes::Stripes;

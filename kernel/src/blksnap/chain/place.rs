@@ -45,7 +45,9 @@ impl State {
     /// A store in memory, if there are pages to be had without waiting. Whether there were.
     fn keep_at_once(&mut self, batch: BatchId, blocks: u32) -> Result<bool> {
         let mut fresh = core::mem::take(&mut self.fresh);
-        Page::fill(&mut fresh, blocks as usize, false);
+        Page::fill_rows(&mut fresh, blocks as usize, false);
+        // They are taken from the end: what lies behind each other stays so.
+        fresh.reverse();
         let there = fresh.len() >= blocks as usize;
         let kept = if there { self.keep(batch, &mut fresh) } else { Ok(()) };
         self.fresh = fresh;

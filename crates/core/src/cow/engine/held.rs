@@ -178,9 +178,13 @@ impl HeldWrites {
     }
 
     /// Takes a write out of the starved ones, if it is one; it does not wait any more.
+    #[inline]
     pub(super) fn unstarve(&mut self, id: u32) {
-        self.unlink(id);
-        self.end_wait(id);
+        // Nearly no write is one.
+        if self.get(id).starved {
+            self.unlink(id);
+            self.end_wait(id);
+        }
     }
 
     /// The turn of a starved write is over: it is the last of them.
